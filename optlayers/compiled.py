@@ -1,0 +1,142 @@
+"""A compiled problem on NumPy arrays, without any framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.compiler import Request
+from optlayers.construction import construct, with_arguments
+from optlayers.errors import ArgumentError
+from optlayers.solution_map import ConeSolutionMap, ElementReport, Residuals
+from optlayers.solvers import AbstractSolver
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+Array = Float[np.ndarray, "..."]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """The outputs at given parameter values, as many as `variables`, each (*B, *shape); and what is needed to
+    differentiate them.
+
+    reports: for each element of the flattened batch, how it was solved and how exactly.
+    shapes: the shapes of the parameter values given.
+    residuals: theta, x and v = y - s of the cone programs.
+    """
+
+    outputs: tuple[Array, ...]
+    reports: tuple[ElementReport, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    residuals: Residuals
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CompiledProblem:
+    """The solution map of a CVXPY problem: made by `optlayers.compile`.
+
+    `solver` is the forward solver, `solver_reason` why it was taken.
+    """
+
+    solution_map: ConeSolutionMap
+    solver_reason: str
+
+    @property
+    def solver(self) -> AbstractSolver:
+        return self.solution_map.call.solver
+
+    def solve(self, *arguments: Any, solver_args: Mapping[str, Any] | None = None, **named: Any) -> Solution:
+        """Solve for parameter values (*B, *shape), by position or by the parameters' names; batch axes broadcast.
+
+        Raises `ArgumentError` for values that do not fit, `SolveError` where there is no solution. Warns
+        `AccuracyWarning` where the relative KKT residual exceeds 1e-9.
+        """
+        signature = self.solution_map.parametric.signature
+        values = [
+            _as_float(value, parameter.name)
+            for value, parameter in zip(signature.order(arguments, named), signature.parameters, strict=True)
+        ]
+        solution_map = with_arguments(self.solution_map, solver_args)
+        out, residuals, reports = solution_map.solve(signature.pack(np, values))
+        shapes = tuple(value.shape for value in values)
+        return Solution(signature.unpack(np, out), tuple(reports), shapes, residuals)
+
+    def jvp(self, solution: Solution, *tangents: Any) -> tuple[Array, ...]:
+        """The directional derivatives of the outputs along the tangents of the parameters, one for each parameter.
+
+        A tangent has its parameter's shape, (*B, *shape) as given to `solve` or more leading axes, which broadcast.
+        """
+        signature = self.solution_map.parametric.signature
+        values = [
+            _as_float(value, parameter.name)
+            for value, parameter in zip(signature.order(tangents, {}), signature.parameters, strict=True)
+        ]
+        return signature.unpack(np, self.solution_map.derivative(solution.residuals, signature.pack(np, values), False))
+
+    def vjp(self, solution: Solution, *cotangents: Any) -> tuple[Array, ...]:
+        """The cotangents of the parameters for cotangents of the outputs, one for each output, of the output's shape.
+
+        The cotangent of a parameter has the shape given to `solve`; one shared by the batch receives the sum.
+        """
+        signature = self.solution_map.parametric.signature
+        if len(cotangents) != len(signature.outputs):
+            raise ArgumentError(
+                f"{len(signature.outputs)} cotangents are expected, one for each output; {len(cotangents)} were given."
+            )
+        batch = solution.residuals.theta.shape[:-1]
+        flat = []
+        for value, output in zip(cotangents, signature.outputs, strict=True):
+            array = _as_float(value, output.name)
+            if array.shape != (*batch, *output.shape):
+                raise ArgumentError(
+                    f"the cotangent of '{output.name}' has shape {array.shape}; {(*batch, *output.shape)} was expected."
+                )
+            flat.append(array.reshape(*batch, output.size))
+        g_theta = self.solution_map.derivative(
+            solution.residuals, np.concatenate([*flat, np.zeros((*batch, 0))], axis=-1), True
+        )
+        result = []
+        start = 0
+        for parameter, shape in zip(signature.parameters, solution.shapes, strict=True):
+            part = g_theta[..., start : start + parameter.size].reshape((*batch, *parameter.shape))
+            result.append(_sum_to(part, shape))
+            start += parameter.size
+        return tuple(result)
+
+
+def compile(
+    problem: cp.Problem,
+    parameters: Sequence[cp.Parameter],
+    variables: Sequence[Request],
+    solver: str | AbstractSolver | None = None,
+    solver_args: Mapping[str, Any] | None = None,
+) -> CompiledProblem:
+    """Compile a parametric CVXPY problem to its solution map on NumPy arrays.
+
+    Arguments and errors are those of `optlayers.construction.construct`.
+    """
+    return CompiledProblem(*construct(problem, parameters, variables, solver, solver_args))
+
+
+def _as_float(value: Any, name: str) -> Array:
+    array = np.asarray(value)
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        raise ArgumentError(f"'{name}' must be real numbers; the array given has dtype {array.dtype}.")
+    return array.astype(np.float64)
+
+
+def _sum_to(array: Array, shape: tuple[int, ...]) -> Array:
+    """The sum over the axes along which an array of this shape was broadcast."""
+    extra = array.ndim - len(shape)
+    summed = array.sum(axis=tuple(range(extra)))
+    stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and summed.shape[axis] != 1)
+    result: Array = summed.sum(axis=stretched, keepdims=True)
+    return result

@@ -1,0 +1,58 @@
+"""What every front-end does to become a layer: compile the problem, choose the solver, read the arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from optlayers.compiler import Request, compile_problem
+from optlayers.errors import UnsupportedError
+from optlayers.kkt import SymmetricSystem
+from optlayers.solution_map import ConeSolutionMap
+from optlayers.solvers import AbstractSolver, Call, choose, read_arguments
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+
+def construct(
+    problem: cp.Problem,
+    parameters: Sequence[cp.Parameter],
+    variables: Sequence[Request],
+    solver: str | AbstractSolver | None = None,
+    solver_args: Mapping[str, Any] | None = None,
+    *,
+    gp: bool = False,
+    verbose: bool = False,
+    canon_backend: str | None = None,
+) -> tuple[ConeSolutionMap, str]:
+    """The solution map of a CVXPY problem, and why its solver was taken.
+
+    parameters: the arguments of the layer, in order; every other parameter of the problem keeps its value of now.
+    variables: the outputs, in order: variables, constraints (for their dual variables, in CVXPY's sign convention), or
+        dual variables.
+    solver: "OSQP", "SCS", "CLARABEL"; a solver object; or None, which chooses by structure.
+    solver_args: cvxpylayers' spellings (eps, max_iters, solve_method, acceleration_lookback, n_jobs_forward,
+        n_jobs_backward, mode, verbose) or the solver's own option names.
+    gp: geometric programs are refused by this version.
+    canon_backend: CVXPY's canonicalization backend ("CPP", "SCIPY", "COO"), None for its choice.
+
+    Raises `ProblemError` if the problem cannot be compiled, `VerificationError` if the result does not reproduce CVXPY's
+    own data, `OptionError` for solvers and options that do not exist.
+    """
+    if gp:
+        raise UnsupportedError(
+            "geometric programs (gp=True) need exponential cones, which this version does not compile."
+        )
+    parametric = compile_problem(problem, parameters, variables, canon_backend)
+    choice = choose(parametric.structure, solver)
+    call = read_arguments(Call(choice.solver), {"verbose": verbose, **(solver_args or {})})
+    return ConeSolutionMap(parametric, call, SymmetricSystem(parametric.structure)), choice.reason
+
+
+def with_arguments(solution_map: ConeSolutionMap, solver_args: Mapping[str, Any] | None) -> ConeSolutionMap:
+    """The map with the `solver_args` of one call."""
+    if not solver_args:
+        return solution_map
+    return dataclasses.replace(solution_map, call=read_arguments(solution_map.call, solver_args))

@@ -1,0 +1,46 @@
+"""Sparse LDL' factorization of quasidefinite matrices of one pattern, by qdldl."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+import qdldl
+from jaxtyping import Float
+
+from optlayers.arrays import Vector
+from optlayers.program import Pattern
+
+
+class SingularMatrixError(Exception):
+    """A pivot vanished; it never leaves the room `kkt`."""
+
+
+@final
+class Ldl:
+    """A factorization that is overwritten by the next one; the symbolic analysis is done at the first."""
+
+    def __init__(self, pattern: Pattern) -> None:
+        self._pattern = pattern
+        self._solver: qdldl.Solver | None = None
+
+    def factor(self, values: Vector) -> None:
+        """Factor the matrix whose upper triangle has these values; `SingularMatrixError` if a pivot vanishes."""
+        matrix = self._pattern.matrix(values)
+        try:
+            if self._solver is None:
+                self._solver = qdldl.Solver(matrix, upper=True)
+            else:
+                self._solver.update(matrix, upper=True)
+        except RuntimeError as error:
+            self._solver = None
+            raise SingularMatrixError(str(error)) from error
+
+    def solve(self, right: Float[np.ndarray, "size k"]) -> Float[np.ndarray, "size k"]:
+        """The solutions for the columns of `right`."""
+        if self._solver is None:
+            raise SingularMatrixError("nothing is factored")
+        result = np.empty_like(right)
+        for column in range(right.shape[1]):
+            result[:, column] = self._solver.solve(np.ascontiguousarray(right[:, column]))
+        return result

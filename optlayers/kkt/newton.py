@@ -1,0 +1,68 @@
+"""Newton's method on the residual map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.kkt.ldl import Ldl, SingularMatrixError
+from optlayers.kkt.linear_solve import LinearSystem
+from optlayers.kkt.residual_map import evaluate
+from optlayers.kkt.symmetric_system import SymmetricSystem
+from optlayers.program import ConeProgram
+
+STEP_LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.01)
+"""Step lengths tried, in this order."""
+
+SUFFICIENT_DECREASE = 0.1
+"""A step of length t must reduce the relative residual by the factor 1 - SUFFICIENT_DECREASE t."""
+
+LINEAR_TOLERANCE = 1e-13
+"""Relative residual to which each step is solved."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Iterate:
+    """A point (x, v) with its relative residual, and the number of steps that led to it."""
+
+    x: Float[np.ndarray, " n"]
+    v: Float[np.ndarray, " m"]
+    residual: float
+    steps: int
+
+
+def newton(
+    system: SymmetricSystem, ldl: Ldl, program: ConeProgram, start: Iterate, target: float, limit: int
+) -> Iterate:
+    """z <- z - t dR^-1 R(z) until the relative residual is at most `target` or no step length reduces it.
+
+    R is semismooth (piecewise linear for polyhedral cones), so that from a point with the right active set one step
+    arrives (Ali, Wong and Kolter, 2017). Never returns a point worse than `start`.
+    """
+    cones = program.structure.cones
+    x, v = start.x, start.v
+    residual = evaluate(program, x, v)
+    for step in range(limit):
+        relative = residual.relative
+        if relative <= target:
+            return Iterate(x, v, relative, step)
+        D = cones.derivative(np, v).entries
+        try:
+            linear = LinearSystem(system, ldl, program, D)
+        except SingularMatrixError:
+            return Iterate(x, v, relative, step)
+        solution = linear.solve(-residual.dual[:, None], -residual.primal[:, None], LINEAR_TOLERANCE)
+        dx, w = solution.x[:, 0], np.where(D > 0, solution.w[:, 0], 0.0)
+        dv = program.A @ dx + w + residual.primal
+        for t in STEP_LENGTHS:
+            trial = evaluate(program, x + t * dx, v + t * dv)
+            if trial.relative < (1 - SUFFICIENT_DECREASE * t) * relative:
+                x, v, residual = x + t * dx, v + t * dv, trial
+                break
+        else:
+            return Iterate(x, v, relative, step)
+    return Iterate(x, v, residual.relative, limit)

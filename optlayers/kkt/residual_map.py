@@ -1,0 +1,67 @@
+"""The residual map of the optimality conditions.
+
+With v = y - s, y = Pi(v), s = Pi(v) - v (Pi the projection on K*), a point is optimal if and only if
+
+    R(x, v) = [ P x + A' Pi(v) + q ;  A x + Pi(v) - v - b ] = 0
+
+(Busseti, Moursi and Boyd, 2019, write the homogeneous form). s in K, y in K* and y's = 0 hold at every v, exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.arrays import Vector
+from optlayers.program import ConeProgram, Point
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Residual:
+    """R(x, v): `dual` = Px + A'y + q and `primal` = Ax + s - b, with the scales that make them relative.
+
+    `dual_scale` = max(|q|, |Px|, |A'y|) and `primal_scale` = max(|b|, |Ax|, |s|) in the maximum norm. Where the
+    constant term (q or b) is zero, the largest entry of P or A stands in for it: a point near zero has a scale too.
+    """
+
+    dual: Float[np.ndarray, " n"]
+    primal: Float[np.ndarray, " m"]
+    dual_scale: float
+    primal_scale: float
+
+    @property
+    def relative(self) -> float:
+        """max(|dual| / dual_scale, |primal| / primal_scale), or infinity where a value is not finite."""
+        value = max(_largest(self.dual) / self.dual_scale, _largest(self.primal) / self.primal_scale)
+        return value if np.isfinite(value) else np.inf
+
+
+def evaluate(program: ConeProgram, x: Vector, v: Vector) -> Residual:
+    """R(x, v) of the program."""
+    y = program.structure.cones.project_dual(np, v)
+    s = y - v
+    Px, Ay, Ax = program.P @ x, program.A_transposed @ y, program.A @ x
+    return Residual(
+        Px + Ay + program.q,
+        Ax + s - program.b,
+        _scale(program.q, program.P_values, Px, Ay),
+        _scale(program.b, program.A_values, Ax, s),
+    )
+
+
+def relative_residual(program: ConeProgram, point: Point) -> float:
+    """The relative residual of a point's (x, y - s)."""
+    return evaluate(program, point.x, point.y - point.s).relative
+
+
+def _scale(constant: Vector, coefficients: Vector, *terms: Vector) -> float:
+    floor = _largest(constant) or _largest(coefficients) or 1.0
+    return max(floor, *(_largest(term) for term in terms))
+
+
+def _largest(vector: Vector) -> float:
+    return float(np.abs(vector).max(initial=0.0))

@@ -1,0 +1,168 @@
+"""A parameter of a compiled problem, and what its values must satisfy."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from optlayers.errors import ArgumentError
+
+SYMMETRY_TOLERANCE = 1e-5
+"""Largest |V - V'| accepted for a symmetric parameter, relative to max |V|: rounding in float32 and steps of
+finite differences pass. The layer reads the symmetric part (V + V') / 2."""
+
+SEMIDEFINITE_TOLERANCE = 1e-6
+"""Most negative eigenvalue accepted for a semidefinite parameter, relative to max |V|."""
+
+
+class AbstractRule(abc.ABC):
+    """A property that each value of a parameter must have, as declared in CVXPY."""
+
+    @property
+    @abc.abstractmethod
+    def expectation(self) -> str:
+        """What is expected, as it follows "must be"."""
+
+    @abc.abstractmethod
+    def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
+        """Which of the values have the property."""
+
+
+def _all(entries: Bool[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
+    return np.asarray(entries.reshape(len(entries), -1).all(axis=1))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sign(AbstractRule):
+    """value >= 0, or > 0 if strict; the same for -value if `positive` is false."""
+
+    positive: bool
+    strict: bool
+
+    @property
+    def expectation(self) -> str:
+        return (
+            ("positive" if self.positive else "negative")
+            if self.strict
+            else ("nonnegative" if self.positive else "nonpositive")
+        )
+
+    def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
+        signed = values if self.positive else -values
+        return _all(signed > 0 if self.strict else signed >= 0)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds(AbstractRule):
+    """lower <= value <= upper elementwise."""
+
+    lower: Float[np.ndarray, "*shape"]
+    upper: Float[np.ndarray, "*shape"]
+
+    @property
+    def expectation(self) -> str:
+        return "within its bounds"
+
+    def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
+        return _all((values >= self.lower) & (values <= self.upper))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Support(AbstractRule):
+    """value = 0 outside the declared sparsity pattern (for a diagonal parameter, off the diagonal)."""
+
+    mask: Bool[np.ndarray, "*shape"]
+
+    @property
+    def expectation(self) -> str:
+        return "zero outside its declared sparsity pattern"
+
+    def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
+        return _all((values == 0) | self.mask)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Symmetric(AbstractRule):
+    """value = value' up to `SYMMETRY_TOLERANCE`."""
+
+    @property
+    def expectation(self) -> str:
+        return "symmetric"
+
+    def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
+        scale = np.abs(values).max(axis=(-2, -1), keepdims=True, initial=0)
+        return _all(np.abs(values - values.swapaxes(-2, -1)) <= SYMMETRY_TOLERANCE * scale)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Semidefinite(AbstractRule):
+    """value (or -value if `positive` is false) positive semidefinite up to `SEMIDEFINITE_TOLERANCE`.
+
+    Tested by a Cholesky factorization of the symmetric part, shifted by the tolerance.
+    """
+
+    positive: bool
+
+    @property
+    def expectation(self) -> str:
+        return "positive semidefinite" if self.positive else "negative semidefinite"
+
+    def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
+        return np.array([self._factors(value) for value in values], dtype=np.bool_).reshape(len(values))
+
+    def _factors(self, value: Float[np.ndarray, "k k"]) -> bool:
+        signed = (value + value.T) * (0.5 if self.positive else -0.5)
+        shift = SEMIDEFINITE_TOLERANCE * np.abs(signed).max(initial=0)
+        if shift == 0:
+            return True
+        try:
+            np.linalg.cholesky(signed + shift * np.eye(len(signed)))
+        except np.linalg.LinAlgError:
+            return False
+        return True
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A named argument of a layer: its shape, and the rules that its values must satisfy."""
+
+    name: str
+    shape: tuple[int, ...]
+    rules: tuple[AbstractRule, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def check(self, values: Float[np.ndarray, "B *shape"], batch: tuple[int, ...]) -> None:
+        """Raise `ArgumentError` unless every value is finite and satisfies all rules; `batch` is B unflattened."""
+        self._require(_all(np.isfinite(values)), "finite (no NaN, no infinity)", batch)
+        for rule in self.rules:
+            self._require(rule.holds(values), rule.expectation, batch)
+
+    def _require(self, holds: Bool[np.ndarray, " B"], expectation: str, batch: tuple[int, ...]) -> None:
+        if holds.all():
+            return
+        where = ""
+        if batch:
+            first = tuple(int(i) for i in np.unravel_index(int(np.argmin(holds)), batch))
+            where = (
+                f" at batch index {first} (and {int((~holds).sum()) - 1} more)"
+                if (~holds).sum() > 1
+                else (f" at batch index {first}")
+            )
+        raise ArgumentError(
+            f"parameter '{self.name}' must be {expectation}; the value given{where} is not. "
+            "Check what computes it, or how the parameter is declared in CVXPY."
+        )

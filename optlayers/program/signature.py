@@ -1,0 +1,117 @@
+"""What goes into a layer and what comes out: names, shapes, and their place in one flat vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.arrays import Arrays
+from optlayers.errors import ArgumentError
+from optlayers.program.parameter import Parameter
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A variable or dual variable that a layer returns."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """theta (*B, p) holds the parameters one after the other, each flattened by rows; so do the outputs (*B, k)."""
+
+    parameters: tuple[Parameter, ...]
+    outputs: tuple[Output, ...]
+
+    @property
+    def p(self) -> int:
+        """The length of theta."""
+        return sum(parameter.size for parameter in self.parameters)
+
+    @property
+    def k(self) -> int:
+        """The length of the flat output."""
+        return sum(output.size for output in self.outputs)
+
+    def order(self, positional: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a call in the order of `parameters`; `ArgumentError` if one lacks or is given twice."""
+        names = [parameter.name for parameter in self.parameters]
+        if len(positional) > len(names):
+            raise ArgumentError(
+                f"{len(positional)} arguments were given for {len(names)} parameters: {', '.join(names) or 'none'}."
+            )
+        given: dict[str, Any] = dict(zip(names, positional, strict=False))
+        for name, value in named.items():
+            if name not in names:
+                raise ArgumentError(f"there is no parameter '{name}'; the parameters are {', '.join(names) or 'none'}.")
+            if names.count(name) > 1:
+                raise ArgumentError(f"several parameters are called '{name}': pass them by position.")
+            if name in given:
+                raise ArgumentError(f"parameter '{name}' was given twice, by position and by name.")
+            given[name] = value
+        if len(positional) + len(named) < len(names):
+            missing = [name for name in names[len(positional) :] if name not in named]
+            raise ArgumentError(
+                f"{len(names)} parameters are expected ({', '.join(names)}); missing: {', '.join(missing)}."
+            )
+        return (*positional, *(named[name] for name in names[len(positional) :]))
+
+    def batch_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        """B, the leading axes of all arguments broadcast; `ArgumentError` names the parameter that does not fit."""
+        batch: tuple[int, ...] = ()
+        for parameter, shape in zip(self.parameters, shapes, strict=True):
+            lead = len(shape) - len(parameter.shape)
+            if lead < 0 or tuple(shape[lead:]) != parameter.shape:
+                raise ArgumentError(
+                    f"parameter '{parameter.name}' has shape {parameter.shape}, "
+                    f"so (*batch, *{parameter.shape}) was expected; the argument has shape {tuple(shape)}."
+                )
+            try:
+                batch = np.broadcast_shapes(batch, tuple(shape[:lead]))
+            except ValueError:
+                raise ArgumentError(
+                    f"the batch axes {tuple(shape[:lead])} of parameter '{parameter.name}' do not broadcast "
+                    f"with the batch axes {batch} of the parameters before it."
+                ) from None
+        return batch
+
+    def pack(self, xp: Arrays, arguments: Sequence[Any]) -> Float[Any, "*B p"]:
+        """theta (*B, p) of the arguments, broadcast and flattened."""
+        batch = self.batch_shape([tuple(argument.shape) for argument in arguments])
+        flat = [
+            xp.reshape(xp.broadcast_to(argument, (*batch, *parameter.shape)), (*batch, parameter.size))
+            for parameter, argument in zip(self.parameters, arguments, strict=True)
+        ]
+        return xp.concat(flat, axis=-1)
+
+    def unpack(self, xp: Arrays, flat: Float[Any, "*B k"]) -> tuple[Any, ...]:
+        """The outputs (*B, *shape) of the flat output."""
+        batch = tuple(flat.shape[:-1])
+        result: list[Any] = []
+        start = 0
+        for output in self.outputs:
+            result.append(xp.reshape(flat[..., start : start + output.size], (*batch, *output.shape)))
+            start += output.size
+        return tuple(result)
+
+    def check_values(self, theta: Float[np.ndarray, "*B p"]) -> None:
+        """Raise `ArgumentError` for the first parameter with a value that breaks its rules."""
+        batch = theta.shape[:-1]
+        start = 0
+        for parameter in self.parameters:
+            part = theta[..., start : start + parameter.size]
+            parameter.check(part.reshape((-1, *parameter.shape)) if parameter.size else part, batch)
+            start += parameter.size

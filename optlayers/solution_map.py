@@ -1,0 +1,302 @@
+"""The solution map of a parametric cone program: bind, solve, refine, recover, and the derivative of all that.
+
+Every differentiable object of the package has the two methods of `SolutionMap` and nothing else:
+
+    forward(theta) -> out, residuals                      theta (*B, p) -> (*B, k); residuals are arrays only
+    derivative(residuals, v, transpose) -> J v or J' v    linear in v; leading axes broadcast
+
+so that a front-end needs just two primitives: one for `forward`, whose derivative is the other; and one for
+`derivative`, whose transpose is itself with the flag flipped.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.arrays import Vector
+from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
+from optlayers.kkt import (
+    DerivativeReport,
+    Refinement,
+    SymmetricSystem,
+    differentiate,
+    proves_infeasible,
+    proves_unbounded,
+    refine,
+    relative_residual,
+)
+from optlayers.parallel import map_elements
+from optlayers.program import ConeProgram, ParametricProgram, Point, SolverResult
+from optlayers.solvers import Call
+
+TIGHTENINGS = (1e-3, 1e-6)
+"""Factors on the solver's accuracy of the further solves made where refinement does not reach its tolerance."""
+
+FINEST_ACCURACY = 1e-12
+"""No solver is asked for more accuracy than this."""
+
+
+class Residuals(NamedTuple):
+    """What `derivative` needs of `forward`: the parameters, and the solution by x and v = y - s."""
+
+    theta: Float[np.ndarray, "*B p"]
+    x: Float[np.ndarray, "*B n"]
+    v: Float[np.ndarray, "*B m"]
+
+
+class SolutionMap(Protocol):
+    """theta -> out, differentiable: the one interface between the numerics and the front-ends."""
+
+    @property
+    def input_size(self) -> int:
+        """p"""
+
+    @property
+    def output_size(self) -> int:
+        """k"""
+
+    @property
+    def residual_sizes(self) -> tuple[int, ...]:
+        """The lengths of the residuals beside theta."""
+
+    def forward(self, theta: Float[np.ndarray, "*B p"]) -> tuple[Float[np.ndarray, "*B k"], Residuals]:
+        """out and what its derivative needs."""
+
+    def derivative(
+        self, residuals: Residuals, v: Float[np.ndarray, "..."], transpose: bool
+    ) -> Float[np.ndarray, "..."]:
+        """J v, or J' v if `transpose`."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ElementReport:
+    """How one element was solved.
+
+    status: SOLVED if the relative KKT residual is at most the refinement's tolerance.
+    residual: that residual, on the program itself (`optlayers.kkt.residual_map.Residual`).
+    detail: the last word of the solver.
+    solver_iterations, newton_steps, proximal_steps: the work of the solver and of the refinement.
+    """
+
+    status: Status
+    residual: float
+    detail: str
+    solver_iterations: int
+    newton_steps: int
+    proximal_steps: int
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Element:
+    x: Vector
+    v: Vector
+    report: ElementReport
+
+
+@final
+@dataclass(frozen=True)
+class ConeSolutionMap:
+    """The solution map of `parametric`, computed as `call` says.
+
+    Equal maps are interchangeable: the program is compared by identity, the settings by value. `system` is the
+    symmetric system of the program's structure, which keeps its symbolic analysis.
+    """
+
+    parametric: ParametricProgram
+    call: Call
+    system: SymmetricSystem = field(compare=False, repr=False)
+    refinement: Refinement = field(default_factory=Refinement)
+
+    @property
+    def input_size(self) -> int:
+        return self.parametric.signature.p
+
+    @property
+    def output_size(self) -> int:
+        return self.parametric.signature.k
+
+    @property
+    def residual_sizes(self) -> tuple[int, ...]:
+        return self.parametric.structure.n, self.parametric.structure.m
+
+    def forward(self, theta: Float[np.ndarray, "*B p"]) -> tuple[Float[np.ndarray, "*B k"], Residuals]:
+        """The outputs at theta, and the residuals; see `solve` for what is raised and warned of."""
+        out, residuals, _ = self.solve(theta)
+        return out, residuals
+
+    def solve(
+        self, theta: Float[np.ndarray, "*B p"]
+    ) -> tuple[Float[np.ndarray, "*B k"], Residuals, list[ElementReport]]:
+        """The outputs at theta, the residuals, and a report for each element of the flattened batch.
+
+        Raises `ArgumentError` before any solve if a value is not finite or breaks a rule of its parameter, `SolveError`
+        if some element has no solution. Warns `AccuracyWarning` where a point misses the refinement's tolerance.
+        """
+        self.parametric.signature.check_values(theta)
+        structure, batch = self.parametric.structure, theta.shape[:-1]
+        data = self.parametric.data.apply(theta).reshape(-1, structure.data_size)
+        elements = map_elements(self._solve_element, list(data), self.call.forward_threads)
+        self._raise_failures(elements, batch)
+        x = np.array([element.x for element in elements]).reshape(*batch, structure.n)
+        v = np.array([element.v for element in elements]).reshape(*batch, structure.m)
+        y = structure.cones.project_dual(np, v)
+        out = self.parametric.recovery.apply(np.concatenate([x, y], axis=-1))
+        return out, Residuals(theta, x, v), [element.report for element in elements]
+
+    def derivative(
+        self, residuals: Residuals, v: Float[np.ndarray, "*C size"], transpose: bool
+    ) -> Float[np.ndarray, "*C other"]:
+        """J v (v a direction of theta), or J' v (v a cotangent of the output), at the solution in `residuals`.
+
+        Leading axes broadcast; each distinct solution is factored once, however many vectors meet it.
+        Warns `SingularWarning` where the derivative does not exist and the documented choice was taken.
+        """
+        batch = residuals.theta.shape[:-1]
+        lead = np.broadcast_shapes(batch, v.shape[:-1])
+        vectors = _group_by_element(np.broadcast_to(v, (*lead, v.shape[-1])), batch)
+        data = self.parametric.data.apply(residuals.theta).reshape(-1, self.parametric.structure.data_size)
+        x = residuals.x.reshape(-1, residuals.x.shape[-1]) if residuals.x.size else residuals.x.reshape(len(data), -1)
+        dual = residuals.v.reshape(len(data), self.parametric.structure.m)
+        work = list(zip(data, x, dual, vectors, strict=True))
+        results = map_elements(
+            lambda item: self._differentiate_element(*item, transpose), work, self.call.backward_threads
+        )
+        self._warn_singular([report for _, report in results], batch)
+        size = self.input_size if transpose else self.output_size
+        return _ungroup([value for value, _ in results], lead, batch, size)
+
+    def _solve_element(self, data: Vector) -> _Element:
+        program = ConeProgram.from_data(self.parametric.structure, data)
+        solver = self.call.solver
+        result = solver.solve(program, None)
+        best = self._refine(program, result)
+        for factor in TIGHTENINGS:
+            if best.report.status is Status.SOLVED or _proved(program, result):
+                break
+            tightened = solver.with_accuracy(max(solver.accuracy * factor, FINEST_ACCURACY))
+            result = tightened.solve(program, _start(program, result))
+            again = self._refine(program, result)
+            if again.report.residual < best.report.residual or not best.report.status.has_point:
+                best = again
+        return best
+
+    def _refine(self, program: ConeProgram, result: SolverResult) -> _Element:
+        if _proved(program, result):
+            report = ElementReport(result.status, np.inf, result.detail, result.iterations, 0, 0)
+            return _Element(result.point.x, result.point.y, report)
+        refined = refine(self.system, program, _finite(result.point), self.refinement)
+        if refined.residual <= self.refinement.tolerance:
+            status = Status.SOLVED
+        elif result.status in (Status.SOLVED, Status.INACCURATE):
+            status = Status.INACCURATE
+        else:
+            status = result.status if result.status not in _CLAIMS else Status.NUMERICAL_ERROR
+        report = ElementReport(
+            status, refined.residual, result.detail, result.iterations, refined.newton_steps, refined.proximal_steps
+        )
+        return _Element(refined.x, refined.v, report)
+
+    def _differentiate_element(
+        self, data: Vector, x: Vector, v: Vector, vectors: Float[np.ndarray, "k size"], transpose: bool
+    ) -> tuple[Float[np.ndarray, "k other"], DerivativeReport]:
+        program = ConeProgram.from_data(self.parametric.structure, data)
+        n = self.parametric.structure.n
+        with differentiate(self.system, program, x, v) as derivative:
+            if transpose:
+                cotangents = self.parametric.recovery.vjp(vectors)
+                g_data, report = derivative.vjp(cotangents[:, :n], cotangents[:, n:])
+                return self.parametric.data.vjp(g_data), report
+            dx, dy, report = derivative.jvp(self.parametric.data.jvp(vectors))
+            return self.parametric.recovery.jvp(np.concatenate([dx, dy], axis=1)), report
+
+    def _raise_failures(self, elements: Sequence[_Element], batch: tuple[int, ...]) -> None:
+        reports = [element.report for element in elements]
+        failures = [
+            ElementFailure(_index(place, batch), report.status, report.detail)
+            for place, report in enumerate(reports)
+            if not report.status.has_point
+        ]
+        if failures:
+            raise SolveError(failures)
+        inaccurate = [place for place, report in enumerate(reports) if report.status is Status.INACCURATE]
+        if inaccurate:
+            worst = max(inaccurate, key=lambda place: reports[place].residual)
+            warnings.warn(
+                f"{len(inaccurate)} of {len(reports)} solutions miss the requested accuracy; the largest relative KKT "
+                f"residual is {reports[worst].residual:.1e}{_where(worst, batch)}, where at most "
+                f"{self.refinement.tolerance:.0e} was asked for. Scale the problem's data, or try another solver.",
+                AccuracyWarning,
+                stacklevel=2,
+            )
+
+    def _warn_singular(self, reports: Sequence[DerivativeReport], batch: tuple[int, ...]) -> None:
+        singular = [place for place, report in enumerate(reports) if report.singular]
+        if singular:
+            warnings.warn(
+                f"the solution is not differentiable for {len(singular)} of {len(reports)} elements"
+                f"{_where(singular[0], batch)}: it is not unique there, or its multipliers are not. The least-squares "
+                'derivative of minimum norm was returned (docs/mathematics.md, "Degeneracy").',
+                SingularWarning,
+                stacklevel=2,
+            )
+
+
+_CLAIMS = (Status.INFEASIBLE, Status.UNBOUNDED)
+
+
+def _proved(program: ConeProgram, result: SolverResult) -> bool:
+    if result.status is Status.INFEASIBLE:
+        return proves_infeasible(program, result.point.y)
+    return result.status is Status.UNBOUNDED and proves_unbounded(program, result.point.x)
+
+
+def _start(program: ConeProgram, result: SolverResult) -> Point | None:
+    """The last iterate, if it can start another solve."""
+    return result.point if np.isfinite(relative_residual(program, result.point)) else None
+
+
+def _finite(point: Point) -> Point:
+    """The point with zeros for what is not finite, so that refinement has somewhere to start."""
+    return Point(*(np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0) for part in (point.x, point.y, point.s)))
+
+
+def _group_by_element(
+    vectors: Float[np.ndarray, "*lead size"], batch: tuple[int, ...]
+) -> list[Float[np.ndarray, "k size"]]:
+    """For each element of the flattened batch, the vectors that meet it, over the axes that the batch lacks."""
+    lead = vectors.shape[:-1]
+    extra = len(lead) - len(batch)
+    repeated = [axis for axis in range(len(lead)) if axis < extra or lead[axis] != batch[axis - extra]]
+    kept = [axis for axis in range(len(lead)) if axis not in repeated]
+    moved = vectors.transpose([*kept, *repeated, len(lead)])
+    elements = int(np.prod([lead[axis] for axis in kept], dtype=np.int64))
+    each = int(np.prod([lead[axis] for axis in repeated], dtype=np.int64))
+    return list(moved.reshape(elements, each, vectors.shape[-1]))
+
+
+def _ungroup(
+    values: Sequence[Float[np.ndarray, "k size"]], lead: tuple[int, ...], batch: tuple[int, ...], size: int
+) -> Float[np.ndarray, "*lead size"]:
+    """The inverse of `_group_by_element`."""
+    extra = len(lead) - len(batch)
+    repeated = [axis for axis in range(len(lead)) if axis < extra or lead[axis] != batch[axis - extra]]
+    kept = [axis for axis in range(len(lead)) if axis not in repeated]
+    order = [*kept, *repeated]
+    moved = np.array(values, dtype=np.float64).reshape(*(lead[axis] for axis in order), size)
+    return moved.transpose([*np.argsort(np.array(order, dtype=np.int64)), len(lead)])
+
+
+def _index(place: int, batch: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(place, batch)) if batch else ()
+
+
+def _where(place: int, batch: tuple[int, ...]) -> str:
+    return f" (batch index {_index(place, batch)})" if batch else ""

@@ -1,0 +1,97 @@
+"""The `solver_args` of a layer: spellings known from cvxpylayers, and the solver's own options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from optlayers.errors import OptionError
+from optlayers.solvers.abstract import AbstractSolver
+from optlayers.solvers.choice import SOLVERS
+
+EXACT_MODES = ("lsqr", "lsmr", "dense")
+"""Values of `mode` that ask for the derivative of the solution by another linear solver; all give the same numbers."""
+
+
+@final
+@dataclass(frozen=True)
+class Call:
+    """How the elements of a batch are solved and differentiated.
+
+    forward_threads, backward_threads: most elements at work at a time; None takes one for each available core.
+    """
+
+    solver: AbstractSolver
+    forward_threads: int | None = None
+    backward_threads: int | None = None
+
+
+def read_arguments(call: Call, arguments: Mapping[str, Any]) -> Call:
+    """`call` with `solver_args` applied: each is translated or refused with an `OptionError`, never ignored."""
+    solver = call.solver
+    if "solve_method" in arguments:
+        solver = _solve_method(solver, arguments["solve_method"])
+    options: dict[str, object] = {}
+    for name, value in arguments.items():
+        match name:
+            case "solve_method":
+                pass
+            case "accuracy" | "eps":
+                solver = dataclasses.replace(solver, accuracy=_number(name, value))
+            case "max_iterations" | "max_iters":
+                solver = dataclasses.replace(solver, max_iterations=_count(name, value))
+            case "verbose":
+                solver = dataclasses.replace(solver, verbose=bool(value))
+            case "n_jobs_forward":
+                call = dataclasses.replace(call, forward_threads=_threads(name, value))
+            case "n_jobs_backward":
+                call = dataclasses.replace(call, backward_threads=_threads(name, value))
+            case "mode":
+                _check_mode(value)
+            case "acceleration_lookback" if name not in solver.option_names():
+                raise OptionError(
+                    f"acceleration_lookback is an option of SCS; the solver of this layer is {solver.name}."
+                )
+            case _:
+                options[name] = value
+    return dataclasses.replace(call, solver=solver.with_options(options))
+
+
+def _solve_method(solver: AbstractSolver, method: object) -> AbstractSolver:
+    name = str(method).upper()
+    if name == solver.name:
+        return solver
+    if name in SOLVERS:
+        return SOLVERS[name](verbose=solver.verbose)
+    raise OptionError(f"solve_method={method!r} is not available; the solvers are {', '.join(SOLVERS)}.")
+
+
+def _check_mode(mode: object) -> None:
+    if str(mode).lower() not in EXACT_MODES:
+        raise OptionError(
+            f"mode={mode!r} is not available: derivatives are those of the solution, from a factorization of its "
+            f"optimality conditions. Leave mode out, or give one of {', '.join(EXACT_MODES)}, which mean the same."
+        )
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OptionError(f"{name} must be a number, not {value!r}.")
+    return float(value)
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise OptionError(f"{name} must be a whole number, not {value!r}.")
+    return int(value)
+
+
+def _threads(name: str, value: object) -> int | None:
+    if value is None or value == -1:
+        return None
+    count = _count(name, value)
+    if count < 1:
+        raise OptionError(f"{name} must be at least 1, or -1 for one thread a core; it is {value!r}.")
+    return count

@@ -1,0 +1,44 @@
+"""Which solver solves a structure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from optlayers.errors import OptionError
+from optlayers.program import Structure
+from optlayers.solvers.abstract import AbstractSolver
+from optlayers.solvers.clarabel import Clarabel
+from optlayers.solvers.osqp import OSQP
+from optlayers.solvers.scs import SCS
+
+SOLVERS: dict[str, type[OSQP] | type[SCS] | type[Clarabel]] = {solver.name: solver for solver in (OSQP, SCS, Clarabel)}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The solver of a layer, and why it was taken."""
+
+    solver: AbstractSolver
+    reason: str
+
+
+def choose(structure: Structure, solver: str | AbstractSolver | None) -> Choice:
+    """The named or given solver, or by structure if None; `OptionError` if it is unknown or cannot take a cone."""
+    if solver is None:
+        return Choice(Clarabel(), "the default: the most reliable on linear and quadratic programs of all scales")
+    if isinstance(solver, str):
+        if solver.upper() not in SOLVERS:
+            raise OptionError(f"there is no solver '{solver}'; the solvers are {', '.join(SOLVERS)}.")
+        solver = SOLVERS[solver.upper()]()
+    if not isinstance(solver, AbstractSolver):
+        raise OptionError(
+            f"solver must be a name ({', '.join(SOLVERS)}), a solver object such as OSQP(accuracy=1e-6), or None; "
+            f"it is {solver!r}."
+        )
+    for cone in structure.cones.factors:
+        reason = solver.refuses(cone)
+        if reason is not None:
+            raise OptionError(f"{solver.name} cannot solve this problem: {reason}.")
+    return Choice(solver, "as given")

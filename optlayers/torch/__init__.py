@@ -1,0 +1,5 @@
+"""PyTorch front-end."""
+
+from optlayers.torch.layers import CvxpyLayer
+
+__all__ = ["CvxpyLayer"]

@@ -1,0 +1,69 @@
+"""Convex optimization layers for PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast, final
+
+import torch
+
+from optlayers.arrays import Arrays
+from optlayers.construction import construct, with_arguments
+from optlayers.solvers import AbstractSolver
+from optlayers.torch.arrays import check_tensors
+from optlayers.torch.primitives import solve
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+    from optlayers.compiler import Request
+
+_TORCH = cast(Arrays, torch)
+
+
+@final
+class CvxpyLayer(torch.nn.Module):
+    """A parametric CVXPY problem as a module: parameter values (*B, *shape) -> optimal variables (*B, *shape).
+
+    Differentiated by the implicit function theorem on the optimality conditions (docs/mathematics.md). Computation is
+    in double precision on the CPU; outputs have the dtype and device of the inputs.
+
+    Arguments as in `optlayers.construction.construct`, and as in cvxpylayers.
+
+    solver, solver_reason: the forward solver and why it was taken.
+    """
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[Request],
+        solver: str | AbstractSolver | None = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._solution_map, self.solver_reason = construct(
+            problem, parameters, variables, solver, solver_args, gp=gp, verbose=verbose, canon_backend=canon_backend
+        )
+
+    @property
+    def solver(self) -> AbstractSolver:
+        return self._solution_map.call.solver
+
+    def forward(
+        self, *arguments: torch.Tensor, solver_args: Mapping[str, Any] | None = None, **named: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """The outputs, one for each of `variables`, at parameter values given by position or by CVXPY name.
+
+        Leading batch axes broadcast. Raises `ArgumentError` for values that do not fit, before any solve; `SolveError`
+        naming batch index and status where there is no solution. Warns `AccuracyWarning` where the relative KKT
+        residual exceeds 1e-9, and, on differentiation, `SingularWarning` where the solution is not differentiable.
+        """
+        signature = self._solution_map.parametric.signature
+        tensors = signature.order(arguments, named)
+        check_tensors(signature.parameters, tensors)
+        out = solve(signature.pack(_TORCH, tensors), with_arguments(self._solution_map, solver_args))
+        return signature.unpack(_TORCH, out)
