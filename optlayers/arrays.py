@@ -5,7 +5,7 @@ A function that computes on a caller's arrays takes the library as `xp`: `numpy`
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ Indices: TypeAlias = npt.NDArray[np.int32]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
+@runtime_checkable
 class Arrays(Protocol):
     """The part of the array API standard (2023.12) that the package uses."""
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float
 
-from optlayers.compiler import Request
+from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.errors import ArgumentError
 from optlayers.solution_map import ConeSolutionMap, ElementReport, Residuals
 from optlayers.solvers import AbstractSolver
-
-if TYPE_CHECKING:
-    import cvxpy as cp
 
 Array = Float[np.ndarray, "..."]
 
@@ -113,8 +110,8 @@ class CompiledProblem:
 
 
 def compile(
-    problem: cp.Problem,
-    parameters: Sequence[cp.Parameter],
+    problem: Problem,
+    parameters: Sequence[ProblemParameter],
     variables: Sequence[Request],
     solver: str | AbstractSolver | None = None,
     solver_args: Mapping[str, Any] | None = None,
@@ -138,5 +135,4 @@ def _sum_to(array: Array, shape: tuple[int, ...]) -> Array:
     extra = array.ndim - len(shape)
     summed = array.sum(axis=tuple(range(extra)))
     stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and summed.shape[axis] != 1)
-    result: Array = summed.sum(axis=stretched, keepdims=True)
-    return result
+    return np.asarray(summed.sum(axis=stretched, keepdims=True))

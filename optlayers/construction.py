@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optlayers.compiler import Request, compile_problem
+from optlayers.compiler import Problem, ProblemParameter, Request, compile_problem
 from optlayers.errors import UnsupportedError
 from optlayers.kkt import SymmetricSystem
 from optlayers.solution_map import ConeSolutionMap
 from optlayers.solvers import AbstractSolver, Call, choose, read_arguments
 
-if TYPE_CHECKING:
-    import cvxpy as cp
-
 
 def construct(
-    problem: cp.Problem,
-    parameters: Sequence[cp.Parameter],
+    problem: Problem,
+    parameters: Sequence[ProblemParameter],
     variables: Sequence[Request],
     solver: str | AbstractSolver | None = None,
     solver_args: Mapping[str, Any] | None = None,
@@ -38,8 +35,8 @@ def construct(
     gp: geometric programs are refused by this version.
     canon_backend: CVXPY's canonicalization backend ("CPP", "SCIPY", "COO"), None for its choice.
 
-    Raises `ProblemError` if the problem cannot be compiled, `VerificationError` if the result does not reproduce CVXPY's
-    own data, `OptionError` for solvers and options that do not exist.
+    Raises `ProblemError` if the problem cannot be compiled, `VerificationError` if the result does not reproduce
+    CVXPY's own data, `OptionError` for solvers and options that do not exist.
     """
     if gp:
         raise UnsupportedError(

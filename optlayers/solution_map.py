@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, final
+from typing import NamedTuple, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -50,6 +50,7 @@ class Residuals(NamedTuple):
     v: Float[np.ndarray, "*B m"]
 
 
+@runtime_checkable
 class SolutionMap(Protocol):
     """theta -> out, differentiable: the one interface between the numerics and the front-ends."""
 

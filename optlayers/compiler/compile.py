@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import cvxpy as cp
 
@@ -14,6 +15,9 @@ from optlayers.compiler.recovery import Request, compile_recovery, read_output
 from optlayers.compiler.verification import verify
 from optlayers.errors import ProblemError
 from optlayers.program import ParametricProgram, Signature
+
+Problem: TypeAlias = cp.Problem
+ProblemParameter: TypeAlias = cp.Parameter
 
 
 def compile_problem(

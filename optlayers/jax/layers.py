@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 
+from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.jax.arrays import as_array
 from optlayers.jax.primitives import solve
 from optlayers.solvers import AbstractSolver
-
-if TYPE_CHECKING:
-    import cvxpy as cp
-
-    from optlayers.compiler import Request
 
 
 @final
@@ -34,8 +30,8 @@ class CvxpyLayer:
 
     def __init__(
         self,
-        problem: cp.Problem,
-        parameters: Sequence[cp.Parameter],
+        problem: Problem,
+        parameters: Sequence[ProblemParameter],
         variables: Sequence[Request],
         solver: str | AbstractSolver | None = None,
         gp: bool = False,

@@ -116,8 +116,8 @@ def _sum_into(places: Indices, values: Float[np.ndarray, "k entries"], size: int
     """For each row of `values`, the vector with the sum of the entries that fall on each place."""
     count = len(values)
     flat = (np.arange(count)[:, None] * size + places).ravel()
-    sums: Float[np.ndarray, "k size"] = np.bincount(flat, weights=values.ravel(), minlength=count * size)
-    return sums.reshape(count, size)
+    sums = np.bincount(flat, weights=values.ravel(), minlength=count * size)
+    return np.asarray(sums, dtype=np.float64).reshape(count, size)  # without entries bincount returns integers
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -34,6 +35,9 @@ KRYLOV_DIMENSION = 60
 SINGULAR_TOLERANCE = 1e-8
 """A right-hand side counts as outside the range of the system if no residual below this, relative to its largest entry,
 is found."""
+
+ROUNDING = 1e-14
+"""The rounding of K z in equilibrated variables, relative to the largest entry of z."""
 
 PROJECTIONS = 8
 """Applications of the map that tends to the projection on the null space."""
@@ -78,7 +82,8 @@ class LinearSystem:
     def solve(self, r1: Float[np.ndarray, "n k"], r2: Float[np.ndarray, "m k"], tolerance: float) -> LinearSolution:
         """Solve for the columns of [r1; r2]; entries of r2 in dropped rows do not count.
 
-        A column counts as solved when its residual is at most `tolerance` times its largest entry.
+        A column counts as solved when its residual is at most `tolerance` times its largest entry, or at the level of
+        the rounding of K solution.
         """
         n = self._program.structure.n
         right = np.concatenate([r1, np.where(self._active[:, None], r2, 0.0)])
@@ -142,9 +147,9 @@ class LinearSystem:
     def _krylov(self, solution: Columns, right: Columns, residual: Columns, target: Vector) -> None:
         """Improve in place, by GMRES, the columns whose residual misses the target."""
         size = len(right)
-        operator = spla.LinearOperator((size, size), matvec=lambda z: self._multiply(z.reshape(-1, 1)).ravel())
-        preconditioner = spla.LinearOperator((size, size), matvec=lambda z: self._ldl.solve(z.reshape(-1, 1)).ravel())
-        for column in np.flatnonzero(_largest(residual) > target):
+        operator = _operator(size, self._multiply)
+        preconditioner = _operator(size, self._ldl.solve)
+        for column in np.flatnonzero(_largest(residual) > target + ROUNDING * _largest(solution)):
             correction, _ = spla.gmres(
                 operator,
                 residual[:, column],
@@ -166,6 +171,13 @@ class LinearSystem:
         upper = self._program.P @ x + self._program.A_transposed @ w
         lower = np.where(active, self._program.A @ x - self._compliance[:, None] * w, -z[n:])
         return np.concatenate([upper, lower])
+
+
+def _operator(size: int, multiply: Callable[[Columns], Columns]) -> spla.LinearOperator:
+    def matvec(z: Vector) -> Vector:
+        return multiply(z.reshape(-1, 1)).ravel()
+
+    return spla.LinearOperator((size, size), matvec=matvec, dtype=np.float64)
 
 
 def _largest(columns: Columns) -> Vector:

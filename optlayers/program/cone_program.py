@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self, final
+from typing import final
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,7 +29,7 @@ class ConeProgram:
     b: Float[np.ndarray, " m"]
 
     @classmethod
-    def from_data(cls, structure: Structure, data: Vector) -> Self:
+    def from_data(cls, structure: Structure, data: Vector) -> ConeProgram:
         """The program of a data vector (P, q, A, b); it shares the vector's memory."""
         P, q, A = structure.data_slices
         return cls(structure, data[P], data[q], data[A], data[A.stop :])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self, final
+from typing import final
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +25,7 @@ class Pattern:
     rows: Indices
 
     @classmethod
-    def from_positions(cls, shape: tuple[int, int], rows: Indices, columns: Indices) -> tuple[Self, Indices]:
+    def from_positions(cls, shape: tuple[int, int], rows: Indices, columns: Indices) -> tuple[Pattern, Indices]:
         """The pattern of the given positions, and for each of them its place among the stored entries.
 
         Positions may repeat and come in any order.

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -62,11 +62,11 @@ class AbstractSolver(abc.ABC):
     def solve(self, program: ConeProgram, start: Point | None) -> SolverResult:
         """Solve the program, from `start` if the solver can use it. Safe to call from several threads at once."""
 
-    def with_options(self, options: Mapping[str, object]) -> Self:
+    def with_options(self, options: Mapping[str, object]) -> AbstractSolver:
         """The same solver with further options by its own names."""
         return dataclasses.replace(self, options={**self.options, **options})
 
-    def with_accuracy(self, accuracy: float) -> Self:
+    def with_accuracy(self, accuracy: float) -> AbstractSolver:
         """The same solver at another accuracy."""
         return dataclasses.replace(self, accuracy=accuracy)
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import Any, cast, final
 
 import torch
 
 from optlayers.arrays import Arrays
+from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.solvers import AbstractSolver
 from optlayers.torch.arrays import check_tensors
 from optlayers.torch.primitives import solve
-
-if TYPE_CHECKING:
-    import cvxpy as cp
-
-    from optlayers.compiler import Request
 
 _TORCH = cast(Arrays, torch)
 
@@ -35,8 +31,8 @@ class CvxpyLayer(torch.nn.Module):
 
     def __init__(
         self,
-        problem: cp.Problem,
-        parameters: Sequence[cp.Parameter],
+        problem: Problem,
+        parameters: Sequence[ProblemParameter],
         variables: Sequence[Request],
         solver: str | AbstractSolver | None = None,
         gp: bool = False,
