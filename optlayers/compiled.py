@@ -12,7 +12,8 @@ from jaxtyping import Float
 from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.errors import ArgumentError
-from optlayers.solution_map import ConeSolutionMap, ElementReport, Residuals
+from optlayers.exact_solve import Report
+from optlayers.solution_map import ConeSolutionMap, Residuals
 from optlayers.solvers import AbstractSolver
 
 Array = Float[np.ndarray, "..."]
@@ -30,7 +31,7 @@ class Solution:
     """
 
     outputs: tuple[Array, ...]
-    reports: tuple[ElementReport, ...]
+    reports: tuple[Report, ...]
     shapes: tuple[tuple[int, ...], ...]
     residuals: Residuals
 

@@ -21,25 +21,11 @@ from jaxtyping import Float
 
 from optlayers.arrays import Vector
 from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
-from optlayers.kkt import (
-    DerivativeReport,
-    Refinement,
-    SymmetricSystem,
-    differentiate,
-    proves_infeasible,
-    proves_unbounded,
-    refine,
-    relative_residual,
-)
+from optlayers.exact_solve import ExactSolution, Report, solve_exactly
+from optlayers.kkt import DerivativeReport, Refinement, SymmetricSystem, differentiate
 from optlayers.parallel import map_elements
-from optlayers.program import ConeProgram, ParametricProgram, Point, SolverResult
+from optlayers.program import ConeProgram, ParametricProgram
 from optlayers.solvers import Call
-
-TIGHTENINGS = (1e-3, 1e-6)
-"""Factors on the solver's accuracy of the further solves made where refinement does not reach its tolerance."""
-
-FINEST_ACCURACY = 1e-12
-"""No solver is asked for more accuracy than this."""
 
 
 class Residuals(NamedTuple):
@@ -76,33 +62,6 @@ class SolutionMap(Protocol):
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class ElementReport:
-    """How one element was solved.
-
-    status: SOLVED if the relative KKT residual is at most the refinement's tolerance.
-    residual: that residual, on the program itself (`optlayers.kkt.residual_map.Residual`).
-    detail: the last word of the solver.
-    solver_iterations, newton_steps, proximal_steps: the work of the solver and of the refinement.
-    """
-
-    status: Status
-    residual: float
-    detail: str
-    solver_iterations: int
-    newton_steps: int
-    proximal_steps: int
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Element:
-    x: Vector
-    v: Vector
-    report: ElementReport
-
-
-@final
 @dataclass(frozen=True)
 class ConeSolutionMap:
     """The solution map of `parametric`, computed as `call` says.
@@ -133,9 +92,7 @@ class ConeSolutionMap:
         out, residuals, _ = self.solve(theta)
         return out, residuals
 
-    def solve(
-        self, theta: Float[np.ndarray, "*B p"]
-    ) -> tuple[Float[np.ndarray, "*B k"], Residuals, list[ElementReport]]:
+    def solve(self, theta: Float[np.ndarray, "*B p"]) -> tuple[Float[np.ndarray, "*B k"], Residuals, list[Report]]:
         """The outputs at theta, the residuals, and a report for each element of the flattened batch.
 
         Raises `ArgumentError` before any solve if a value is not finite or breaks a rule of its parameter, `SolveError`
@@ -143,7 +100,7 @@ class ConeSolutionMap:
         """
         self.parametric.signature.check_values(theta)
         structure, batch = self.parametric.structure, theta.shape[:-1]
-        data = self.parametric.data.apply(theta).reshape(-1, structure.data_size)
+        data = self.parametric.data.apply(theta).reshape(int(np.prod(batch)), structure.data_size)
         elements = map_elements(self._solve_element, list(data), self.call.forward_threads)
         self._raise_failures(elements, batch)
         x = np.array([element.x for element in elements]).reshape(*batch, structure.n)
@@ -163,9 +120,9 @@ class ConeSolutionMap:
         batch = residuals.theta.shape[:-1]
         lead = np.broadcast_shapes(batch, v.shape[:-1])
         vectors = _group_by_element(np.broadcast_to(v, (*lead, v.shape[-1])), batch)
-        data = self.parametric.data.apply(residuals.theta).reshape(-1, self.parametric.structure.data_size)
-        x = residuals.x.reshape(-1, residuals.x.shape[-1]) if residuals.x.size else residuals.x.reshape(len(data), -1)
-        dual = residuals.v.reshape(len(data), self.parametric.structure.m)
+        structure, elements = self.parametric.structure, int(np.prod(batch))
+        data = self.parametric.data.apply(residuals.theta).reshape(elements, structure.data_size)
+        x, dual = residuals.x.reshape(elements, structure.n), residuals.v.reshape(elements, structure.m)
         work = list(zip(data, x, dual, vectors, strict=True))
         results = map_elements(
             lambda item: self._differentiate_element(*item, transpose), work, self.call.backward_threads
@@ -174,36 +131,9 @@ class ConeSolutionMap:
         size = self.input_size if transpose else self.output_size
         return _ungroup([value for value, _ in results], lead, batch, size)
 
-    def _solve_element(self, data: Vector) -> _Element:
+    def _solve_element(self, data: Vector) -> ExactSolution:
         program = ConeProgram.from_data(self.parametric.structure, data)
-        solver = self.call.solver
-        result = solver.solve(program, None)
-        best = self._refine(program, result)
-        for factor in TIGHTENINGS:
-            if best.report.status is Status.SOLVED or _proved(program, result):
-                break
-            tightened = solver.with_accuracy(max(solver.accuracy * factor, FINEST_ACCURACY))
-            result = tightened.solve(program, _start(program, result))
-            again = self._refine(program, result)
-            if again.report.residual < best.report.residual or not best.report.status.has_point:
-                best = again
-        return best
-
-    def _refine(self, program: ConeProgram, result: SolverResult) -> _Element:
-        if _proved(program, result):
-            report = ElementReport(result.status, np.inf, result.detail, result.iterations, 0, 0)
-            return _Element(result.point.x, result.point.y, report)
-        refined = refine(self.system, program, _finite(result.point), self.refinement)
-        if refined.residual <= self.refinement.tolerance:
-            status = Status.SOLVED
-        elif result.status in (Status.SOLVED, Status.INACCURATE):
-            status = Status.INACCURATE
-        else:
-            status = result.status if result.status not in _CLAIMS else Status.NUMERICAL_ERROR
-        report = ElementReport(
-            status, refined.residual, result.detail, result.iterations, refined.newton_steps, refined.proximal_steps
-        )
-        return _Element(refined.x, refined.v, report)
+        return solve_exactly(program, self.call.solver, self.system, self.refinement)
 
     def _differentiate_element(
         self, data: Vector, x: Vector, v: Vector, vectors: Float[np.ndarray, "k size"], transpose: bool
@@ -218,7 +148,7 @@ class ConeSolutionMap:
             dx, dy, report = derivative.jvp(self.parametric.data.jvp(vectors))
             return self.parametric.recovery.jvp(np.concatenate([dx, dy], axis=1)), report
 
-    def _raise_failures(self, elements: Sequence[_Element], batch: tuple[int, ...]) -> None:
+    def _raise_failures(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:
         reports = [element.report for element in elements]
         failures = [
             ElementFailure(_index(place, batch), report.status, report.detail)
@@ -248,25 +178,6 @@ class ConeSolutionMap:
                 SingularWarning,
                 stacklevel=2,
             )
-
-
-_CLAIMS = (Status.INFEASIBLE, Status.UNBOUNDED)
-
-
-def _proved(program: ConeProgram, result: SolverResult) -> bool:
-    if result.status is Status.INFEASIBLE:
-        return proves_infeasible(program, result.point.y)
-    return result.status is Status.UNBOUNDED and proves_unbounded(program, result.point.x)
-
-
-def _start(program: ConeProgram, result: SolverResult) -> Point | None:
-    """The last iterate, if it can start another solve."""
-    return result.point if np.isfinite(relative_residual(program, result.point)) else None
-
-
-def _finite(point: Point) -> Point:
-    """The point with zeros for what is not finite, so that refinement has somewhere to start."""
-    return Point(*(np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0) for part in (point.x, point.y, point.s)))
 
 
 def _group_by_element(

@@ -25,7 +25,7 @@ def proves_infeasible(program: ConeProgram, y: Vector) -> bool:
     gain = -float(scaled.program.b @ y) / max(float(np.abs(scaled.program.b).max(initial=0.0)), np.finfo(float).tiny)
     distance = np.abs(y - program.structure.cones.project_dual(np, y)).max(initial=0.0)
     violation = max(float(distance), float(np.abs(scaled.program.A_transposed @ y).max(initial=0.0)))
-    return gain > 0 and violation <= CERTIFICATE_TOLERANCE * gain
+    return bool(gain > 0 and violation <= CERTIFICATE_TOLERANCE * gain)
 
 
 def proves_unbounded(program: ConeProgram, x: Vector) -> bool:
@@ -41,4 +41,4 @@ def proves_unbounded(program: ConeProgram, x: Vector) -> bool:
     # Moreau: slack = Pi_K(slack) - Pi_{K*}(-slack), so the second term is the distance from K.
     distance = np.abs(program.structure.cones.project_dual(np, -slack)).max(initial=0.0)
     violation = max(float(distance), float(np.abs(scaled.program.P @ x).max(initial=0.0)))
-    return gain > 0 and violation <= CERTIFICATE_TOLERANCE * gain
+    return bool(gain > 0 and violation <= CERTIFICATE_TOLERANCE * gain)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias, final
 
 import numpy as np
@@ -26,18 +26,14 @@ REFINEMENTS = 20
 """Most steps of iterative refinement."""
 
 CONTRACTION = 0.5
-"""Refinement that contracts the residual by less than this factor a step is handed over to GMRES."""
-
-KRYLOV_DIMENSION = 60
-"""Most steps of GMRES, preconditioned by the factorization: it removes that many near-singular directions."""
-
-
-SINGULAR_TOLERANCE = 1e-8
-"""A right-hand side counts as outside the range of the system if no residual below this, relative to its largest entry,
-is found."""
+"""Refinement that contracts the residual by less than this factor a step has ended."""
 
 ROUNDING = 1e-14
 """The rounding of K z in equilibrated variables, relative to the largest entry of z."""
+
+LARGEST_GAIN = 1e13
+"""A system whose solution is larger than this times its right-hand side, in equilibrated variables, is singular to
+working precision."""
 
 PROJECTIONS = 8
 """Applications of the map that tends to the projection on the null space."""
@@ -62,10 +58,15 @@ class LinearSolution:
 
 @final
 class LinearSystem:
-    """The symmetric system of an equilibrated program at D, factored in a borrowed workspace."""
+    """The symmetric system of an equilibrated program at D, factored in a borrowed workspace.
+
+    Three means, each for what the one before leaves unsolved: iterative refinement with LDL' of the regularised system
+    (it solves consistent singular systems too, with minimum norm); LU with pivoting of the system itself, for one that
+    is ill-conditioned; and projection on the range, for one that is singular.
+    """
 
     def __init__(self, system: SymmetricSystem, ldl: Ldl, program: ConeProgram, D: Vector) -> None:
-        self._program = program
+        self._system, self._program, self._D = system, program, D
         self._active: Mask = D > 0
         self._compliance: Vector = np.where(self._active, 1.0 / np.where(self._active, D, 1.0) - 1.0, 0.0)
         self._ldl = ldl
@@ -88,16 +89,16 @@ class LinearSystem:
         n = self._program.structure.n
         right = np.concatenate([r1, np.where(self._active[:, None], r2, 0.0)])
         size = _largest(right)
-        target = tolerance * size
         solution, residual = self._refine(right)
-        self._krylov(solution, right, residual, target)
-        singular = _largest(residual) > SINGULAR_TOLERANCE * size
-        if singular.any():
-            projected, solution_of_projected, residual_of_projected = self._project(
-                right[:, singular], target[singular]
+        unsolved = _largest(residual) > tolerance * size
+        if unsolved.any():
+            solution[:, unsolved], residual[:, unsolved] = self._pivot(
+                right[:, unsolved], solution[:, unsolved], residual[:, unsolved]
             )
-            right[:, singular] = projected
-            solution[:, singular], residual[:, singular] = solution_of_projected, residual_of_projected
+        allowed = tolerance * size + ROUNDING * np.minimum(_largest(solution), LARGEST_GAIN * size)
+        singular = _largest(residual) > allowed
+        if singular.any():
+            solution[:, singular], residual[:, singular] = self._project(right[:, singular])
         relative = _largest(residual) / np.where(size > 0, size, 1.0)
         return LinearSolution(solution[:n], solution[n:], relative, singular)
 
@@ -120,8 +121,26 @@ class LinearSystem:
                 break
         return solution, residual
 
-    def _project(self, right: Columns, target: Vector) -> tuple[Columns, Columns, Columns]:
-        """The right-hand side without its part outside the range, its solution of minimum norm, and the residual.
+    def _pivot(self, right: Columns, solution: Columns, residual: Columns) -> tuple[Columns, Columns]:
+        """The solution by LU with pivoting and one refinement, where it is one to working precision."""
+        if self._lu is None:
+            return solution, residual
+        candidate = self._lu.solve(right)
+        candidate = candidate + self._lu.solve(right - self._multiply(candidate))
+        candidate_residual = right - self._multiply(candidate)
+        size, gain = _largest(right), _largest(candidate)
+        solved = (gain <= LARGEST_GAIN * size) & (_largest(candidate_residual) <= ROUNDING * (size + gain))
+        return np.where(solved, candidate, solution), np.where(solved, candidate_residual, residual)
+
+    @cached_property
+    def _lu(self) -> spla.SuperLU | None:
+        try:
+            return spla.splu(self._system.matrix(self._system.values(self._program, self._D, 0.0, 0.0)))
+        except RuntimeError:  # exactly singular
+            return None
+
+    def _project(self, right: Columns) -> tuple[Columns, Columns]:
+        """The solution of minimum norm for the part of the right-hand side in the range, and its residual.
 
         With M = (K + E)^-1, E the regularization: refinement leaves the residual (E M)^j right, which tends to the
         projection on the null space of K (for these E the null space is invariant), and so does (M E)^j solution.
@@ -130,39 +149,18 @@ class LinearSystem:
         for _ in range(PROJECTIONS):
             outside = self._weigh(self._ldl.solve(outside))
         projected = right - outside
-        solution, residual = self._refine(projected)
-        self._krylov(solution, projected, residual, target)
+        solution, _ = self._refine(projected)
         idle = solution
         for _ in range(PROJECTIONS):
             idle = self._ldl.solve(self._weigh(idle))
         solution = solution - idle
-        return projected, solution, projected - self._multiply(solution)
+        return solution, projected - self._multiply(solution)
 
     def _weigh(self, z: Columns) -> Columns:
         """E z; the dropped rows have no regularization."""
         n = self._program.structure.n
         lower = np.where(self._active[:, None], -self._regularization * z[n:], 0.0)
         return np.concatenate([self._regularization * z[:n], lower])
-
-    def _krylov(self, solution: Columns, right: Columns, residual: Columns, target: Vector) -> None:
-        """Improve in place, by GMRES, the columns whose residual misses the target."""
-        size = len(right)
-        operator = _operator(size, self._multiply)
-        preconditioner = _operator(size, self._ldl.solve)
-        for column in np.flatnonzero(_largest(residual) > target + ROUNDING * _largest(solution)):
-            correction, _ = spla.gmres(
-                operator,
-                residual[:, column],
-                M=preconditioner,
-                rtol=0.0,
-                atol=target[column],
-                restart=KRYLOV_DIMENSION,
-                maxiter=1,
-            )
-            candidate = solution[:, column] + correction
-            candidate_residual = right[:, column] - self._multiply(candidate[:, None]).ravel()
-            if np.abs(candidate_residual).max() < np.abs(residual[:, column]).max():
-                solution[:, column], residual[:, column] = candidate, candidate_residual
 
     def _multiply(self, z: Columns) -> Columns:
         n = self._program.structure.n
@@ -171,13 +169,6 @@ class LinearSystem:
         upper = self._program.P @ x + self._program.A_transposed @ w
         lower = np.where(active, self._program.A @ x - self._compliance[:, None] * w, -z[n:])
         return np.concatenate([upper, lower])
-
-
-def _operator(size: int, multiply: Callable[[Columns], Columns]) -> spla.LinearOperator:
-    def matvec(z: Vector) -> Vector:
-        return multiply(z.reshape(-1, 1)).ravel()
-
-    return spla.LinearOperator((size, size), matvec=matvec, dtype=np.float64)
 
 
 def _largest(columns: Columns) -> Vector:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 from jaxtyping import Float
 
+from optlayers.errors import Status
+from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
 from optlayers.kkt.equilibration import Equilibrated, equilibrate
 from optlayers.kkt.ldl import Ldl
 from optlayers.kkt.newton import Iterate, newton
@@ -15,6 +18,9 @@ from optlayers.kkt.proximal import proximal_step
 from optlayers.kkt.residual_map import evaluate
 from optlayers.kkt.symmetric_system import SymmetricSystem
 from optlayers.program import ConeProgram, Point
+
+NEAR_LIMIT = 5
+"""Most proximal steps from a point that is accurate already."""
 
 
 @final
@@ -25,6 +31,8 @@ class Refinement:
     tolerance: the relative KKT residual (`Residual.relative`) at which a point counts as solved.
     target: the residual at which refinement stops, in equilibrated variables; below `tolerance`, since one more Newton
         step costs little and reaches rounding.
+    stalled: the residual above which proximal steps follow where Newton's method ends, a few of them where
+        `tolerance` is reached already: more often than not the active set is not the right one yet.
     newton_limit: most Newton steps in a row.
     proximal_limit: most proximal steps.
     first_weight, weight_factor, last_weight: rho = delta of the first proximal step, its factor from step to step, and
@@ -33,23 +41,32 @@ class Refinement:
 
     tolerance: float = 1e-9
     target: float = 1e-14
+    stalled: float = 1e-12
     newton_limit: int = 20
     proximal_limit: int = 40
     first_weight: float = 1e-2
     weight_factor: float = 0.3
     last_weight: float = 1e-7
 
+    def near(self) -> Refinement:
+        """The settings for a point that is accurate already: a few proximal steps at the smallest weight."""
+        return dataclasses.replace(self, proximal_limit=NEAR_LIMIT, first_weight=self.last_weight)
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Refined:
-    """The refined (x, v), its relative residual on the original program, and the steps taken."""
+    """The refined (x, v), its relative residual on the original program, and the steps taken.
+
+    claim: INFEASIBLE or UNBOUNDED if the proximal steps drift along a certificate of it, else None.
+    """
 
     x: Float[np.ndarray, " n"]
     v: Float[np.ndarray, " m"]
     residual: float
     newton_steps: int
     proximal_steps: int
+    claim: Status | None
 
 
 def refine(system: SymmetricSystem, program: ConeProgram, point: Point, settings: Refinement) -> Refined:
@@ -62,9 +79,10 @@ def refine(system: SymmetricSystem, program: ConeProgram, point: Point, settings
     start = Iterate(x, v, evaluate(scaled.program, x, v).relative, 0)
     with system.borrow() as ldl:
         best = newton(system, ldl, scaled.program, start, settings.target, settings.newton_limit)
-        newton_steps, proximal_steps = best.steps, 0
-        if _residual(program, scaled, best) > settings.tolerance:
-            candidate = _proximal(system, ldl, scaled.program, start, settings)
+        newton_steps, proximal_steps, claim = best.steps, 0, None
+        if best.residual > settings.stalled:
+            near = _residual(program, scaled, best) <= settings.tolerance
+            candidate, claim = _proximal(system, ldl, scaled.program, start, settings.near() if near else settings)
             proximal_steps = candidate.steps
             if candidate.residual < best.residual:
                 best = candidate
@@ -74,23 +92,40 @@ def refine(system: SymmetricSystem, program: ConeProgram, point: Point, settings
         _residual(program, scaled, best),
         newton_steps,
         proximal_steps,
+        claim,
     )
 
 
-def _proximal(system: SymmetricSystem, ldl: Ldl, program: ConeProgram, start: Iterate, settings: Refinement) -> Iterate:
+def _proximal(
+    system: SymmetricSystem, ldl: Ldl, program: ConeProgram, start: Iterate, settings: Refinement
+) -> tuple[Iterate, Status | None]:
+    """The best point found, and what the drift of the iterates proves if there is no solution.
+
+    Without a solution, the differences of the iterates tend to a certificate (Banjac et al., 2019).
+    """
     weight = settings.first_weight
-    current, best = start, start
+    current, best, claim = start, start, None
     for _ in range(settings.proximal_limit):
         stepped = proximal_step(system, ldl, program, current, weight)
         if stepped is None:
             break
+        claim = _proved_by_drift(program, current, stepped)
         current = stepped
+        if claim is not None:
+            break
         polished = newton(system, ldl, program, current, settings.target, settings.newton_limit)
         best = min(best, Iterate(polished.x, polished.v, polished.residual, current.steps), key=lambda z: z.residual)
         if best.residual <= settings.target:
             break
         weight = max(weight * settings.weight_factor, settings.last_weight)
-    return Iterate(best.x, best.v, best.residual, current.steps)
+    return Iterate(best.x, best.v, best.residual, current.steps), claim
+
+
+def _proved_by_drift(program: ConeProgram, before: Iterate, after: Iterate) -> Status | None:
+    cones = program.structure.cones
+    if proves_infeasible(program, cones.project_dual(np, after.v) - cones.project_dual(np, before.v)):
+        return Status.INFEASIBLE
+    return Status.UNBOUNDED if proves_unbounded(program, after.x - before.x) else None
 
 
 def _residual(program: ConeProgram, scaled: Equilibrated, z: Iterate) -> float:

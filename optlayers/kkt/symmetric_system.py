@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
+import scipy.sparse as sp
 
 from optlayers.arrays import Vector
 from optlayers.kkt.ldl import Ldl
@@ -67,3 +68,8 @@ class SymmetricSystem:
         values[self._A_places] = np.where(active[program.structure.A.rows], program.A_values, 0.0)
         values[self._v_diagonal] = np.where(active, 1.0 - 1.0 / np.where(active, D, 1.0) - delta, -1.0)
         return values
+
+    def matrix(self, values: Vector) -> sp.csc_matrix:
+        """The whole symmetric matrix with these stored values."""
+        upper = self._pattern.matrix(values)
+        return sp.csc_matrix(upper + sp.triu(upper, 1).T)

@@ -38,6 +38,6 @@ class AffineMap:
 
 
 def _multiply(matrix: sp.csr_matrix, z: Float[np.ndarray, "*B columns"]) -> Float[np.ndarray, "*B rows"]:
-    flat = z.reshape(-1, z.shape[-1]) if z.size else np.zeros((int(np.prod(z.shape[:-1])), z.shape[-1]))
+    flat = z.reshape(int(np.prod(z.shape[:-1])), z.shape[-1])
     result: Float[np.ndarray, "*B rows"] = np.ascontiguousarray((matrix @ flat.T).T)
     return result.reshape((*z.shape[:-1], matrix.shape[0]))

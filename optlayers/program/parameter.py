@@ -33,7 +33,7 @@ class AbstractRule(abc.ABC):
 
 
 def _all(entries: Bool[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
-    return np.asarray(entries.reshape(len(entries), -1).all(axis=1))
+    return np.asarray(entries.all(axis=tuple(range(1, entries.ndim))))
 
 
 @final

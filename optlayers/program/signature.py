@@ -95,7 +95,7 @@ class Signature:
             xp.reshape(xp.broadcast_to(argument, (*batch, *parameter.shape)), (*batch, parameter.size))
             for parameter, argument in zip(self.parameters, arguments, strict=True)
         ]
-        return xp.concat(flat, axis=-1)
+        return xp.concat(flat, axis=-1) if flat else xp.zeros((0,))
 
     def unpack(self, xp: Arrays, flat: Float[Any, "*B k"]) -> tuple[Any, ...]:
         """The outputs (*B, *shape) of the flat output."""
@@ -113,5 +113,5 @@ class Signature:
         start = 0
         for parameter in self.parameters:
             part = theta[..., start : start + parameter.size]
-            parameter.check(part.reshape((-1, *parameter.shape)) if parameter.size else part, batch)
+            parameter.check(part.reshape((int(np.prod(batch)), *parameter.shape)), batch)
             start += parameter.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -48,6 +49,11 @@ class OSQP(AbstractSolver):
             "rho sigma alpha scaling adaptive_rho adaptive_rho_interval adaptive_rho_fraction adaptive_rho_tolerance "
             "eps_abs eps_rel eps_prim_inf eps_dual_inf max_iter time_limit check_termination check_dualgap "
             "scaled_termination polishing polish_refine_iter delta rho_is_vec warm_starting".split()
+        )
+
+    def with_accuracy(self, accuracy: float) -> AbstractSolver:
+        return dataclasses.replace(
+            self, accuracy=accuracy, certificate_accuracy=min(accuracy, self.certificate_accuracy)
         )
 
     @classmethod

@@ -104,7 +104,7 @@ def solve(theta: torch.Tensor, solution_map: SolutionMap) -> torch.Tensor:
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    return function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return function.apply(*arguments)
 
 
 _NO_SECOND_DERIVATIVE = (

@@ -1,0 +1,1 @@
+"""Time and accuracy of optlayers beside its rivals: `python -m benchmarks`."""

@@ -1,0 +1,114 @@
+"""Solving one cone program exactly: a solver's point, refined; where that falls short, a tighter solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.errors import Status
+from optlayers.kkt import Refinement, SymmetricSystem, proves_infeasible, proves_unbounded, refine, relative_residual
+from optlayers.program import ConeProgram, Point, SolverResult
+from optlayers.solvers import AbstractSolver
+
+TIGHTENINGS = (1e-3, 1e-6)
+"""Factors on the solver's accuracy of the further solves made where refinement does not reach its tolerance."""
+
+FINEST_ACCURACY = 1e-12
+"""No solver is asked for more accuracy than this."""
+
+_CLAIMS = (Status.INFEASIBLE, Status.UNBOUNDED)
+"""What may be claimed instead of a solution; a claim counts only with a certificate that proves it."""
+
+_FINAL = (Status.SOLVED, *_CLAIMS)
+"""Statuses after which no further solve is made."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """How a program was solved.
+
+    status: SOLVED if the relative KKT residual is at most the refinement's tolerance.
+    residual: that residual, on the program itself (`optlayers.kkt.residual_map.Residual`).
+    detail: the last word of the solver.
+    solver_iterations, newton_steps, proximal_steps: the work of the solver and of the refinement, in the last attempt.
+    """
+
+    status: Status
+    residual: float
+    detail: str
+    solver_iterations: int
+    newton_steps: int
+    proximal_steps: int
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ExactSolution:
+    """(x, v = y - s) and how it was found; meaningful if `report.status.has_point`."""
+
+    x: Float[np.ndarray, " n"]
+    v: Float[np.ndarray, " m"]
+    report: Report
+
+
+def solve_exactly(
+    program: ConeProgram, solver: AbstractSolver, system: SymmetricSystem, refinement: Refinement
+) -> ExactSolution:
+    """The solution by `solver`, refined to `refinement.tolerance`.
+
+    Where refinement stalls, the solver goes on from where it is at a tighter accuracy. Claims that there is no solution
+    are believed only if their certificate proves them.
+    """
+    result = solver.solve(program, None)
+    best = _refine(program, result, system, refinement)
+    for factor in TIGHTENINGS:
+        if best.report.status in _FINAL:
+            break
+        tightened = solver.with_accuracy(max(solver.accuracy * factor, FINEST_ACCURACY))
+        result = tightened.solve(program, _start(program, result))
+        again = _refine(program, result, system, refinement)
+        if again.report.status in _FINAL or again.report.residual < best.report.residual:
+            best = again
+    return best
+
+
+def _refine(
+    program: ConeProgram, result: SolverResult, system: SymmetricSystem, refinement: Refinement
+) -> ExactSolution:
+    if _proved(program, result):
+        report = Report(result.status, np.inf, result.detail, result.iterations, 0, 0)
+        return ExactSolution(result.point.x, result.point.y, report)
+    refined = refine(system, program, _finite(result.point), refinement)
+    if refined.residual <= refinement.tolerance:
+        status = Status.SOLVED
+    elif refined.claim is not None:
+        status = refined.claim
+    elif result.status is Status.SOLVED:
+        status = Status.INACCURATE
+    else:
+        status = Status.NUMERICAL_ERROR if result.status in _CLAIMS else result.status
+    detail = result.detail
+    if status is refined.claim:
+        detail = f"{detail}, but refinement found a certificate"
+    report = Report(status, refined.residual, detail, result.iterations, refined.newton_steps, refined.proximal_steps)
+    return ExactSolution(refined.x, refined.v, report)
+
+
+def _proved(program: ConeProgram, result: SolverResult) -> bool:
+    if result.status is Status.INFEASIBLE:
+        return proves_infeasible(program, result.point.y)
+    return result.status is Status.UNBOUNDED and proves_unbounded(program, result.point.x)
+
+
+def _start(program: ConeProgram, result: SolverResult) -> Point | None:
+    """The last iterate, if it can start another solve."""
+    return result.point if np.isfinite(relative_residual(program, result.point)) else None
+
+
+def _finite(point: Point) -> Point:
+    """The point with zeros for what is not finite, so that refinement has somewhere to start."""
+    return Point(*(np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0) for part in (point.x, point.y, point.s)))

@@ -1,0 +1,109 @@
+"""Degenerate problems: the documented choice of derivative, never an accident (docs/mathematics.md, "Degeneracy")."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import optlayers
+import pytest
+from optlayers.errors import SingularWarning
+
+SOLVERS = ("OSQP", "SCS", "CLARABEL")
+solvers = pytest.mark.parametrize("solver", SOLVERS)
+
+
+@solvers
+def test_redundant_equalities_share_the_derivative(solver: str) -> None:
+    x, c, b = cp.Variable(3), cp.Parameter(3, name="c"), cp.Parameter(2, name="b")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == b[0], cp.sum(x) == b[1]])
+    compiled = optlayers.compile(problem, [c, b], [x], solver=solver)
+    solution = compiled.solve(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0]))
+    g_c, g_b = compiled.vjp(solution, np.array([1.0, 0.0, 0.0]))
+    # x = c + (b - sum(c)) / 3: the projection on one hyperplane, its offset counted once, half in each copy.
+    np.testing.assert_allclose(g_c, [2 / 3, -1 / 3, -1 / 3], atol=1e-12)
+    np.testing.assert_allclose(g_b, [1 / 6, 1 / 6], atol=1e-12)
+
+
+@solvers
+def test_moving_redundant_equalities_apart_is_reported(solver: str) -> None:
+    x, c, b = cp.Variable(3), cp.Parameter(3, name="c"), cp.Parameter(2, name="b")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == b[0], cp.sum(x) == b[1]])
+    compiled = optlayers.compile(problem, [c, b], [x], solver=solver)
+    solution = compiled.solve(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0]))
+    with pytest.warns(SingularWarning, match="not differentiable for 1 of 1"):
+        (dx,) = compiled.jvp(solution, np.zeros(3), np.array([1.0, 0.0]))
+    # Least squares: both copies move by the mean, 1/2.
+    np.testing.assert_allclose(dx, np.full(3, 1 / 6), atol=1e-12)
+
+
+@solvers
+def test_weakly_active_rows_count_as_inactive(solver: str) -> None:
+    x, c = cp.Variable(3), cp.Parameter(3)
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [x >= 0]), [c], [x], solver=solver)
+    solution = compiled.solve(np.array([0.0, 2.0, -3.0]))
+    (g_c,) = compiled.vjp(solution, np.ones(3))
+    np.testing.assert_allclose(g_c, [1.0, 1.0, 0.0], atol=1e-12)
+
+
+@solvers
+def test_no_constraints(solver: str) -> None:
+    x, P, q = cp.Variable(3), cp.Parameter((3, 3), PSD=True), cp.Parameter(3)
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.quad_form(x, P) / 2 + q @ x)), [P, q], [x], solver=solver)
+    assert compiled.solution_map.parametric.structure.m == 0
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((3, 3))
+    P_value, q_value, g = root @ root.T + np.eye(3), rng.standard_normal(3), rng.standard_normal(3)
+    solution = compiled.solve(P_value, q_value)
+    expected = -np.linalg.solve(P_value, q_value)
+    np.testing.assert_allclose(solution.outputs[0], expected, rtol=1e-12)
+    u = np.linalg.solve(P_value, g)
+    g_P, g_q = compiled.vjp(solution, g)
+    np.testing.assert_allclose(g_q, -u, rtol=1e-10)
+    np.testing.assert_allclose(g_P, -(np.outer(u, expected) + np.outer(expected, u)) / 2, rtol=1e-10, atol=1e-12)
+
+
+@solvers
+def test_no_inequality(solver: str) -> None:
+    x, b = cp.Variable(4), cp.Parameter(2)
+    A = np.array([[1.0, 2.0, 0.0, -1.0], [0.0, 1.0, 1.0, 3.0]])
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x)), [A @ x == b]), [b], [x], solver=solver)
+    solution = compiled.solve(np.array([1.0, -2.0]))
+    pseudoinverse = np.linalg.pinv(A)
+    np.testing.assert_allclose(solution.outputs[0], pseudoinverse @ [1.0, -2.0], atol=1e-12)
+    jacobian = np.array([compiled.vjp(solution, row)[0] for row in np.eye(4)])
+    np.testing.assert_allclose(jacobian, pseudoinverse, atol=1e-12)
+
+
+@solvers
+def test_one_variable(solver: str) -> None:
+    x, a, lower = cp.Variable(), cp.Parameter(), cp.Parameter()
+    problem = cp.Problem(cp.Minimize(cp.square(x - a)), [x >= lower])
+    compiled = optlayers.compile(problem, [a, lower], [x], solver=solver)
+    solution = compiled.solve(np.array([2.0, 0.0]), np.array(1.0))
+    np.testing.assert_allclose(solution.outputs[0], [2.0, 1.0], atol=1e-12)
+    g_a, g_lower = compiled.vjp(solution, np.array([1.0, 1.0]))
+    np.testing.assert_allclose(g_a, [1.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(g_lower, 1.0, atol=1e-12)  # shared by the batch: the sum, of which one term is active
+
+
+@solvers
+def test_solutions_that_are_not_unique_have_a_finite_reported_derivative(solver: str) -> None:
+    x, c = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(c @ x), [cp.sum(x) == 1, x >= 0])
+    compiled = optlayers.compile(problem, [c], [x], solver=solver)
+    solution = compiled.solve(np.ones(3))
+    assert solution.outputs[0].sum() == pytest.approx(1, abs=1e-12)
+    with pytest.warns(SingularWarning):
+        (g_c,) = compiled.vjp(solution, np.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(g_c, np.zeros(3), atol=1e-8)
+
+
+@solvers
+def test_a_flat_direction_gets_the_minimum_norm_derivative(solver: str) -> None:
+    x, q = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize((cp.square(x[0]) + cp.square(x[1])) / 2 + q @ x))
+    compiled = optlayers.compile(problem, [q], [x], solver=solver)
+    solution = compiled.solve(np.array([1.0, 2.0, 0.0]))
+    with pytest.warns(SingularWarning):
+        (g_q,) = compiled.vjp(solution, np.ones(3))
+    np.testing.assert_allclose(g_q, [-1.0, -1.0, 0.0], atol=1e-10)

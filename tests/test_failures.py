@@ -1,0 +1,71 @@
+"""Problems without a solution: an error that names the batch index and the status, by every solver alike."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import optlayers
+import pytest
+from optlayers.errors import SolveError, Status
+
+solvers = pytest.mark.parametrize("solver", ("OSQP", "SCS", "CLARABEL"))
+
+
+def box_on_simplex(solver: str) -> optlayers.CompiledProblem:
+    """min |x - c|^2 subject to sum(x) = 1, x >= lower: infeasible if and only if sum(lower) > 1."""
+    x, c, lower = cp.Variable(3), cp.Parameter(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == 1, x >= lower])
+    return optlayers.compile(problem, [c, lower], [x], solver=solver)
+
+
+@solvers
+def test_infeasible_elements_are_named(solver: str) -> None:
+    compiled = box_on_simplex(solver)
+    lower = np.zeros((2, 3, 3))
+    lower[0, 2] = lower[1, 1] = 0.5
+    with pytest.raises(SolveError, match=r"batch index \(0, 2\): infeasible") as caught:
+        compiled.solve(np.ones(3), lower)
+    assert [failure.batch_index for failure in caught.value.failures] == [(0, 2), (1, 1)]
+    assert {failure.status for failure in caught.value.failures} == {Status.INFEASIBLE}
+
+
+@solvers
+@pytest.mark.parametrize("excess", [1e-2, 1e-4, 1e-6, 1e-8])
+def test_barely_infeasible_is_infeasible(solver: str, excess: float) -> None:
+    with pytest.raises(SolveError, match="infeasible"):
+        box_on_simplex(solver).solve(np.ones(3), np.full(3, (1 + excess) / 3))
+
+
+@solvers
+@pytest.mark.parametrize("slack", [0.0, 1e-8, 1e-4])
+def test_barely_feasible_is_solved(solver: str, slack: float) -> None:
+    (report,) = box_on_simplex(solver).solve(np.array([1.0, 2.0, 3.0]), np.full(3, (1 - slack) / 3)).reports
+    assert report.status is Status.SOLVED
+    assert report.residual <= 1e-9
+
+
+@solvers
+def test_unbounded_elements_are_named(solver: str) -> None:
+    x, c = cp.Variable(3), cp.Parameter(3)
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(c @ x), [x >= 0]), [c], [x], solver=solver)
+    with pytest.raises(SolveError, match=r"batch index \(1,\): unbounded"):
+        compiled.solve(np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]]))
+
+
+@solvers
+def test_an_unbounded_problem_without_constraints(solver: str) -> None:
+    x, q = cp.Variable(2), cp.Parameter(2)
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.square(x[0]) + q @ x)), [q], [x], solver=solver)
+    with pytest.raises(SolveError, match="unbounded"):
+        compiled.solve(np.array([0.0, 1.0]))
+    assert compiled.solve(np.array([2.0, 0.0])).outputs[0][0] == pytest.approx(-1)
+
+
+@solvers
+def test_a_false_claim_of_the_solver_is_not_believed(solver: str) -> None:
+    # Badly scaled but solvable: at their default tolerances first-order solvers take such problems for unbounded.
+    x, q = cp.Variable(2), cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(1e-7 * cp.sum_squares(x) + q @ x), [x <= 1e9])
+    compiled = optlayers.compile(problem, [q], [x], solver=solver)
+    solution = compiled.solve(np.array([1.0, -1.0]))
+    np.testing.assert_allclose(solution.outputs[0], [-5e6, 5e6], rtol=1e-9)

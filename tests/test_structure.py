@@ -1,0 +1,104 @@
+"""The rooms: imports go downwards only, and each third-party package has one home."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import optlayers
+import pytest
+
+ROOT = Path(optlayers.__file__).parent
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "arrays": set(),
+    "parallel": set(),
+    "cones": {"arrays"},
+    "program": {"arrays", "cones", "errors"},
+    "compiler": {"arrays", "cones", "errors", "program"},
+    "solvers": {"arrays", "cones", "errors", "program"},
+    "kkt": {"arrays", "cones", "errors", "program"},
+    "exact_solve": {"errors", "program", "kkt", "solvers"},
+    "solution_map": {"arrays", "errors", "exact_solve", "kkt", "parallel", "program", "solvers"},
+    "construction": {"compiler", "errors", "kkt", "solution_map", "solvers"},
+    "compiled": {"compiler", "construction", "errors", "exact_solve", "solution_map", "solvers"},
+    "torch": {"arrays", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
+    "jax": {"arrays", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
+    "__init__": {"compiled", "errors", "solvers"},
+}
+"""For each room (a folder or a file of the package), the rooms that it may import."""
+
+HOME = {
+    "cvxpy": {"compiler"},
+    "torch": {"torch"},
+    "jax": {"jax"},
+    "osqp": {"solvers/osqp.py"},
+    "scs": {"solvers/scs.py"},
+    "clarabel": {"solvers/clarabel.py"},
+    "qdldl": {"kkt/ldl.py"},
+}
+"""For each third-party package, the only place that may import it."""
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, by their dotted names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+files = pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@files
+def test_rooms_import_downwards_only(path: Path) -> None:
+    own = room(path)
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("optlayers.")} - {own}
+    assert used <= MAY_IMPORT[own], f"{own} imports {used - MAY_IMPORT[own]}"
+
+
+@files
+def test_each_package_has_one_home(path: Path) -> None:
+    packages = {name.split(".")[0] for name in imports(path)}
+    for package in packages & HOME.keys():
+        relative = str(path.relative_to(ROOT))
+        assert relative in HOME[package] or room(path) in HOME[package], f"{relative} imports {package}"
+
+
+def test_the_rooms_form_no_cycle() -> None:
+    order: list[str] = []
+    waiting = dict(MAY_IMPORT)
+    while waiting:
+        ready = [name for name, below in waiting.items() if below <= set(order)]
+        assert ready, f"cycle among {sorted(waiting)}"
+        order += ready
+        for name in ready:
+            del waiting[name]
+
+
+def test_the_package_imports_without_torch_and_jax() -> None:
+    code = """
+import sys
+
+class Absent:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("torch", "jax"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Absent())
+import optlayers
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
