@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import cvxpy as cp
 import numpy as np
-
 from problems import Instance, assign
 
 Arrays = tuple[np.ndarray, ...]

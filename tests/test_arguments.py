@@ -8,11 +8,12 @@ from typing import Any
 import cvxpy as cp
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import torch
+
 import optlayers
 import optlayers.jax
 import optlayers.torch
-import pytest
-import torch
 from optlayers.errors import ArgumentError, MissingValueError, ProblemError
 from optlayers.program import Parameter
 from optlayers.torch.arrays import check_tensors
@@ -124,7 +125,7 @@ def test_values_must_keep_what_the_parameter_declares(
 def test_a_parameter_that_is_not_passed_keeps_its_value() -> None:
     x, a, shift = cp.Variable(2), cp.Parameter(2), cp.Parameter(2, name="shift")
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a - shift)))
-    with pytest.raises(MissingValueError, match="'shift'.*has no value"):
+    with pytest.raises(MissingValueError, match=r"'shift'.*has no value"):
         optlayers.compile(problem, [a], [x])
     shift.value = np.array([1.0, -1.0])
     compiled = optlayers.compile(problem, [a], [x])

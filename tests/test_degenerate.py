@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import cvxpy as cp
 import numpy as np
-import optlayers
 import pytest
+
+import optlayers
 from optlayers.errors import SingularWarning
 
 SOLVERS = ("OSQP", "SCS", "CLARABEL")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import cvxpy as cp
 import numpy as np
-import optlayers
 import pytest
+
+import optlayers
 from optlayers.errors import SolveError, Status
 
-solvers = pytest.mark.parametrize("solver", ("OSQP", "SCS", "CLARABEL"))
+solvers = pytest.mark.parametrize("solver", ["OSQP", "SCS", "CLARABEL"])
 
 
 def box_on_simplex(solver: str) -> optlayers.CompiledProblem:

@@ -9,11 +9,12 @@ import cvxpy as cp
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import torch
+
 import optlayers
 import optlayers.jax
 import optlayers.torch
-import pytest
-import torch
 from optlayers.errors import DerivativeError, SolveError
 
 

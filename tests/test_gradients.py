@@ -7,13 +7,14 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optlayers
 import pytest
 import torch
-from optlayers.jax import CvxpyLayer as JaxLayer
-from optlayers.torch import CvxpyLayer as TorchLayer
 from oracles import central_difference, flatten, random_directions, require_close
 from problems import FAMILIES, Family, Instance
+
+import optlayers
+from optlayers.jax import CvxpyLayer as JaxLayer
+from optlayers.torch import CvxpyLayer as TorchLayer
 
 SOLVERS = ("OSQP", "SCS", "CLARABEL")
 TOLERANCE = 1e-6

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import optlayers
 import pytest
-from optlayers.errors import Status
 from oracles import cvxpy_solution, flatten, require_close
 from problems import FAMILIES, Family, batch_values
+
+import optlayers
+from optlayers.errors import Status
 
 SOLVERS = ("OSQP", "SCS", "CLARABEL")
 RESIDUAL = 1e-9

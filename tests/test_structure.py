@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import optlayers
 import pytest
+
+import optlayers
 
 ROOT = Path(optlayers.__file__).parent
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+
 from optlayers.cones import AbstractCone, Nonnegative, Product, Zero
 
 CONES: list[AbstractCone] = [

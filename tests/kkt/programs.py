@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from optlayers.cones import Nonnegative, Product, Zero
 from optlayers.program import ConeProgram, Pattern, Structure
 
@@ -19,8 +20,9 @@ class Solved:
 
 
 def random_program(n: int, equalities: int, inequalities: int, seed: int = 0, scale: float = 1.0) -> Solved:
-    """min 1/2 x'Px + q'x s.t. Ax + s = b built backwards from a solution, half of the inequalities active (at most n rows may be,
-    for the multipliers to be unique).
+    """min 1/2 x'Px + q'x s.t. Ax + s = b built backwards from a solution, half of the inequalities active.
+
+    At most n rows may be active, for the multipliers to be unique.
 
     `scale` spreads the rows and columns over that many orders of magnitude (as a factor 10^(+-scale/2)).
     """

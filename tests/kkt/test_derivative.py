@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from programs import Solved, make_program, random_program
+
 from optlayers.kkt import Refinement, SymmetricSystem, differentiate, refine
 from optlayers.program import ConeProgram, Point
-from programs import Solved, make_program, random_program
 
 STEP = 1e-6
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from programs import make_program, random_program
+
 from optlayers.errors import Status
 from optlayers.kkt import Refinement, SymmetricSystem, evaluate, proves_infeasible, proves_unbounded, refine
 from optlayers.program import Point
-from programs import make_program, random_program
 
 
 def point_at(v: np.ndarray, x: np.ndarray, equalities: int) -> Point:

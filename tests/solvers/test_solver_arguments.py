@@ -7,10 +7,11 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
-import optlayers
-import optlayers.torch
 import osqp
 import pytest
+
+import optlayers
+import optlayers.torch
 from optlayers import OSQP, SCS, Clarabel
 from optlayers.errors import AccuracyWarning, OptionError
 from optlayers.kkt import Refinement
