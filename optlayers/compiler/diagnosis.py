@@ -80,7 +80,7 @@ def reject_nonconvex(problem: cp.Problem) -> None:
         raise NotConvexError(
             f"the problem is not convex, but a geometric program (convex in the logarithms of its positive variables): "
             f"{shorten(problem.objective)}.\n"
-            "  next step: pass gp=True"
+            "  next step: this version has no gp=True; write the problem in the logarithms of its variables"
         )
     headline = "the problem is not convex by the rules of disciplined convex programming (DCP)"
     for part in list_demands(problem):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from optlayers.arrays import Vector
 from optlayers.program import ConeProgram
 
-PASSES = 10
+PASSES = 5
 """Passes of the scaling; each takes the square root of the distance of the largest entries from one."""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
-import scipy.sparse.linalg as spla
 from jaxtyping import Bool, Float
 
 from optlayers.arrays import Mask, Vector
+from optlayers.kkt.dense import Columns, DenseSystem
 from optlayers.kkt.ldl import Ldl, SingularMatrixError
 from optlayers.kkt.symmetric_system import SymmetricSystem
 from optlayers.program import ConeProgram
@@ -28,17 +28,11 @@ REFINEMENTS = 20
 CONTRACTION = 0.5
 """Refinement that contracts the residual by less than this factor a step has ended."""
 
-ROUNDING = 1e-14
-"""The rounding of K z in equilibrated variables, relative to the largest entry of z."""
-
-LARGEST_GAIN = 1e13
-"""A system whose solution is larger than this times its right-hand side, in equilibrated variables, is singular to
-working precision."""
+DENSE_LIMIT = 2_000
+"""Largest number of variables and active rows for which ill-conditioned and singular systems are solved densely."""
 
 PROJECTIONS = 8
 """Applications of the map that tends to the projection on the null space."""
-
-Columns: TypeAlias = Float[np.ndarray, "size k"]
 
 
 @final
@@ -62,7 +56,8 @@ class LinearSystem:
 
     Three means, each for what the one before leaves unsolved: iterative refinement with LDL' of the regularised system
     (it solves consistent singular systems too, with minimum norm); LU with pivoting of the system itself, for one that
-    is ill-conditioned; and projection on the range, for one that is singular.
+    is ill-conditioned; and least squares of minimum norm, for one that is singular. The last two are dense, for at most
+    `DENSE_LIMIT` variables and active rows; beyond, a projection on the range takes their place.
     """
 
     def __init__(self, system: SymmetricSystem, ldl: Ldl, program: ConeProgram, D: Vector) -> None:
@@ -90,17 +85,25 @@ class LinearSystem:
         right = np.concatenate([r1, np.where(self._active[:, None], r2, 0.0)])
         size = _largest(right)
         solution, residual = self._refine(right)
-        unsolved = _largest(residual) > tolerance * size
-        if unsolved.any():
-            solution[:, unsolved], residual[:, unsolved] = self._pivot(
-                right[:, unsolved], solution[:, unsolved], residual[:, unsolved]
-            )
-        allowed = tolerance * size + ROUNDING * np.minimum(_largest(solution), LARGEST_GAIN * size)
-        singular = _largest(residual) > allowed
+        singular = _largest(residual) > tolerance * size
+        if singular.any() and self._dense is not None:
+            kept = self._kept
+            direct, solved = self._dense.solve(right[np.ix_(kept, singular)])
+            columns = np.flatnonzero(singular)[solved]
+            solution[np.ix_(kept, columns)] = direct[:, solved]
+            residual[:, columns] = right[:, columns] - self._multiply(solution[:, columns])
+            singular[columns] = False
         if singular.any():
-            solution[:, singular], residual[:, singular] = self._project(right[:, singular])
+            solution[:, singular], residual[:, singular] = self._least_squares(right[:, singular])
         relative = _largest(residual) / np.where(size > 0, size, 1.0)
         return LinearSolution(solution[:n], solution[n:], relative, singular)
+
+    def direction(self, r1: Vector, r2: Vector) -> tuple[Vector, Vector]:
+        """(x, w) by refinement alone: enough for a step that a line search checks, and never dense."""
+        n = self._program.structure.n
+        right = np.concatenate([r1, np.where(self._active, r2, 0.0)])
+        solution, _ = self._refine(right[:, None])
+        return solution[:n, 0], np.where(self._active, solution[n:, 0], 0.0)
 
     def _refine(self, right: Columns) -> tuple[Columns, Columns]:
         """Iterative refinement from zero until progress is slow: the solution and right - K solution.
@@ -121,23 +124,25 @@ class LinearSystem:
                 break
         return solution, residual
 
-    def _pivot(self, right: Columns, solution: Columns, residual: Columns) -> tuple[Columns, Columns]:
-        """The solution by LU with pivoting and one refinement, where it is one to working precision."""
-        if self._lu is None:
-            return solution, residual
-        candidate = self._lu.solve(right)
-        candidate = candidate + self._lu.solve(right - self._multiply(candidate))
-        candidate_residual = right - self._multiply(candidate)
-        size, gain = _largest(right), _largest(candidate)
-        solved = (gain <= LARGEST_GAIN * size) & (_largest(candidate_residual) <= ROUNDING * (size + gain))
-        return np.where(solved, candidate, solution), np.where(solved, candidate_residual, residual)
+    @property
+    def _kept(self) -> Mask:
+        """The variables and active rows among the rows of the system."""
+        return np.concatenate([np.ones(self._program.structure.n, dtype=np.bool_), self._active])
 
     @cached_property
-    def _lu(self) -> spla.SuperLU | None:
-        try:
-            return spla.splu(self._system.matrix(self._system.values(self._program, self._D, 0.0, 0.0)))
-        except RuntimeError:  # exactly singular
+    def _dense(self) -> DenseSystem | None:
+        kept = np.flatnonzero(self._kept)
+        if len(kept) > DENSE_LIMIT:
             return None
+        K = self._system.matrix(self._system.values(self._program, self._D, 0.0, 0.0))
+        return DenseSystem(K[kept][:, kept].toarray())
+
+    def _least_squares(self, right: Columns) -> tuple[Columns, Columns]:
+        if self._dense is None:
+            return self._project(right)
+        solution, residual = np.zeros_like(right), np.zeros_like(right)
+        solution[self._kept], residual[self._kept] = self._dense.least_squares(right[self._kept])
+        return solution, residual
 
     def _project(self, right: Columns) -> tuple[Columns, Columns]:
         """The solution of minimum norm for the part of the right-hand side in the range, and its residual.

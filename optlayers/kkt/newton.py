@@ -20,9 +20,6 @@ STEP_LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.01)
 SUFFICIENT_DECREASE = 0.1
 """A step of length t must reduce the relative residual by the factor 1 - SUFFICIENT_DECREASE t."""
 
-LINEAR_TOLERANCE = 1e-13
-"""Relative residual to which each step is solved."""
-
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +52,7 @@ def newton(
             linear = LinearSystem(system, ldl, program, D)
         except SingularMatrixError:
             return Iterate(x, v, relative, step)
-        solution = linear.solve(-residual.dual[:, None], -residual.primal[:, None], LINEAR_TOLERANCE)
-        dx, w = solution.x[:, 0], np.where(D > 0, solution.w[:, 0], 0.0)
+        dx, w = linear.direction(-residual.dual, -residual.primal)
         dv = program.A @ dx + w + residual.primal
         for t in STEP_LENGTHS:
             trial = evaluate(program, x + t * dx, v + t * dv)
