@@ -16,12 +16,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def map_elements(work: Callable[[Item], Result], items: Sequence[Item], threads: int | None) -> list[Result]:
-    """[work(item) for item in items], by up to `threads` threads (None: one for each core), in order.
+def map_elements(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """[work(item) for item in items], by up to `threads` threads, in order.
 
     The solvers and factorizations release the interpreter's lock, so that threads help where they do the work.
     """
-    workers = min(threads or available_cores(), len(items))
+    workers = min(threads, len(items))
     if workers <= 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(max_workers=workers) as pool:

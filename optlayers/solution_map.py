@@ -23,9 +23,14 @@ from optlayers.arrays import Vector
 from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
 from optlayers.exact_solve import ExactSolution, Report, solve_exactly
 from optlayers.kkt import DerivativeReport, Refinement, SymmetricSystem, differentiate
-from optlayers.parallel import map_elements
+from optlayers.parallel import available_cores, map_elements
 from optlayers.program import ConeProgram, ParametricProgram
 from optlayers.solvers import Call
+
+
+THREADING_SIZE = 500
+"""Programs of at least this many variables and rows are solved side by side where the call does not say how many. Below,
+and in derivatives, threads spend more on waiting for the interpreter than they save (measured on two cores)."""
 
 
 class Residuals(NamedTuple):
@@ -101,7 +106,7 @@ class ConeSolutionMap:
         self.parametric.signature.check_values(theta)
         structure, batch = self.parametric.structure, theta.shape[:-1]
         data = self.parametric.data.apply(theta).reshape(int(np.prod(batch)), structure.data_size)
-        elements = map_elements(self._solve_element, list(data), self.call.forward_threads)
+        elements = map_elements(self._solve_element, list(data), self._forward_threads)
         self._raise_failures(elements, batch)
         x = np.array([element.x for element in elements]).reshape(*batch, structure.n)
         v = np.array([element.v for element in elements]).reshape(*batch, structure.m)
@@ -125,11 +130,17 @@ class ConeSolutionMap:
         x, dual = residuals.x.reshape(elements, structure.n), residuals.v.reshape(elements, structure.m)
         work = list(zip(data, x, dual, vectors, strict=True))
         results = map_elements(
-            lambda item: self._differentiate_element(*item, transpose), work, self.call.backward_threads
+            lambda item: self._differentiate_element(*item, transpose), work, self.call.backward_threads or 1
         )
         self._warn_singular([report for _, report in results], batch)
         size = self.input_size if transpose else self.output_size
         return _ungroup([value for value, _ in results], lead, batch, size)
+
+    @property
+    def _forward_threads(self) -> int:
+        structure = self.parametric.structure
+        large = structure.n + structure.m >= THREADING_SIZE
+        return self.call.forward_threads or (available_cores() if large else 1)
 
     def _solve_element(self, data: Vector) -> ExactSolution:
         program = ConeProgram.from_data(self.parametric.structure, data)

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cones": {"arrays"},
     "program": {"arrays", "cones", "errors"},
     "compiler": {"arrays", "cones", "errors", "program"},
-    "solvers": {"arrays", "cones", "errors", "program"},
+    "solvers": {"arrays", "cones", "errors", "parallel", "program"},
     "kkt": {"arrays", "cones", "errors", "program"},
     "exact_solve": {"errors", "program", "kkt", "solvers"},
     "solution_map": {"arrays", "errors", "exact_solve", "kkt", "parallel", "program", "solvers"},

@@ -111,6 +111,7 @@ class LinearSystem:
         It goes to rounding, not to a tolerance: the error of the solution is the residual times the condition.
         """
         solution, residual, error = np.zeros_like(right), right.copy(), _largest(right)
+        rounding = np.finfo(np.float64).eps * error
         for _ in range(REFINEMENTS):
             candidate = solution + self._ldl.solve(residual)
             candidate_residual = right - self._multiply(candidate)
@@ -120,7 +121,7 @@ class LinearSystem:
             solution = np.where(better, candidate, solution)
             residual = np.where(better, candidate_residual, residual)
             error = np.where(better, candidate_error, error)
-            if slow.all():
+            if np.all(slow | (error <= rounding)):
                 break
         return solution, residual
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from optlayers.errors import OptionError
+from optlayers.parallel import available_cores
 from optlayers.solvers.abstract import AbstractSolver
 from optlayers.solvers.choice import SOLVERS
 
@@ -20,7 +21,7 @@ EXACT_MODES = ("lsqr", "lsmr", "dense")
 class Call:
     """How the elements of a batch are solved and differentiated.
 
-    forward_threads, backward_threads: most elements at work at a time; None takes one for each available core.
+    forward_threads, backward_threads: most elements at work at a time; None chooses by size.
     """
 
     solver: AbstractSolver
@@ -89,8 +90,10 @@ def _count(name: str, value: object) -> int:
 
 
 def _threads(name: str, value: object) -> int | None:
-    if value is None or value == -1:
+    if value is None:
         return None
+    if value == -1:
+        return available_cores()
     count = _count(name, value)
     if count < 1:
         raise OptionError(f"{name} must be at least 1, or -1 for one thread a core; it is {value!r}.")

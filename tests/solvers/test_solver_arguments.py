@@ -15,6 +15,7 @@ import optlayers.torch
 from optlayers import OSQP, SCS, Clarabel
 from optlayers.errors import AccuracyWarning, OptionError
 from optlayers.kkt import Refinement
+from optlayers.parallel import available_cores
 from optlayers.solvers import AbstractSolver
 
 
@@ -69,7 +70,7 @@ def test_arguments_are_translated(solver: str | None, arguments: dict[str, Any],
 
 def test_threads() -> None:
     call = compile_with("OSQP", {"n_jobs_forward": 2, "n_jobs_backward": -1}).solution_map.call
-    assert (call.forward_threads, call.backward_threads) == (2, None)
+    assert (call.forward_threads, call.backward_threads) == (2, available_cores())
 
 
 @pytest.mark.parametrize(
