@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.deadline import DeadlineError, deadline
+from benchmarks.isolation import IsolationError, isolated
 from benchmarks.maros_file import read_maros
 from benchmarks.maros_result import MarosResult, heading, row, summarize
 from benchmarks.record import write_records
@@ -44,17 +45,19 @@ def run_problem(name: str, program: ConeProgram, solver: str | None, limit: floa
     structure = program.structure
     found: dict[str, Any] = {}
     try:
-        with deadline(limit):
-            chosen, system = choose(structure, solver).solver, SymmetricSystem(structure)
-            found.update(_solve(program, chosen))
-            solution, fields = _solve_exactly(program, chosen, system)
+        for fields in isolated(lambda: _measure(program, solver), limit):
             found.update(fields)
-            found.update(_differentiate(program, solution, system))
-    except DeadlineError as error:
+    except IsolationError as error:
         found["remark"] = str(error)
-    except Exception as error:  # one problem may fail in any way, and the others go on
-        found["remark"] = f"{type(error).__name__}: {error}"
     return MarosResult(name, structure.n, structure.m, structure.P.size + structure.A.size, **found)
+
+
+def _measure(program: ConeProgram, solver: str | None) -> Iterator[dict[str, Any]]:
+    chosen, system = choose(program.structure, solver).solver, SymmetricSystem(program.structure)
+    yield _solve(program, chosen)
+    solution, fields = _solve_exactly(program, chosen, system)
+    yield fields
+    yield _differentiate(program, solution, system)
 
 
 def _solve(program: ConeProgram, solver: AbstractSolver) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from optlayers.cones import Nonnegative, Product, Zero
 from optlayers.program import ConeProgram, Pattern, Structure
 
-INFINITY = 1e20
+INFINITY = 1e19
+"""Bounds beyond this count as none: the files hold 1e20 with rounding, 9.99999999999999e19 too."""
 
 
 def read_maros(path: Path) -> ConeProgram:

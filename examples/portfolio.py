@@ -45,6 +45,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from skfolio.datasets import load_sp500_dataset
 from tqdm import tqdm
 
@@ -361,10 +362,10 @@ def measures(setting: Setting, outcome: Outcome) -> dict[str, float]:
 
 
 def table(setting: Setting, outcomes: dict[str, list[Outcome]]) -> str:
-    rows = [{"": name, **measures(setting, each)} for name, several in outcomes.items() for each in several]
-    seeds = pd.DataFrame(rows).groupby("", sort=False)
+    rows = [{"strategy": name, **measures(setting, each)} for name, several in outcomes.items() for each in several]
+    seeds = pd.DataFrame(rows).groupby("strategy", sort=False)
     mean, spread = (frame.map(lambda value: f"{value:.2f}") for frame in (seeds.mean(), seeds.std()))
-    return (mean + " ± " + spread).replace({" ± nan": "", "nan": "-"}, regex=True).to_string()
+    return (mean + " ± " + spread).replace({" ± nan": "", "nan": "-"}, regex=True).rename_axis(None).to_string()
 
 
 def advantage(setting: Setting, outcomes: dict[str, list[Outcome]], other: str) -> str:
@@ -392,14 +393,14 @@ def report(setting: Setting, outcomes: dict[str, list[Outcome]]) -> str:
     differences = "\n".join(advantage(setting, outcomes, each) for each in (TWO_STAGE, LEAST_RISK, EQUAL_WEIGHTS))
     return f"""
 Test from {days[0]:%B %Y} on: {len(days)} periods of {config.period} trading days
-Mean ± standard deviation over {config.seeds} seeds; a year, net of costs
+Mean ± standard deviation over the seeds ({config.seeds}); per year, net of costs
 
 {table(setting, outcomes)}
 
-Sharpe ratio: no interest subtracted. Turnover: portfolios. Utility: what decision-focused training maximises.
-Error: mean square of the forecasts, a period; that of the mean return of the training years is {constant:.2f}.
+Sharpe ratio: no interest subtracted. Turnover: how often the portfolio is replaced. Utility: the mean of u.
+Error: mean square error of a forecast; {constant:.2f} if every forecast is the mean return of the training years.
 
-Differences of utility ± standard error over the test periods
+Difference in utility, mean over seeds ± standard error over the test periods
 {differences}
 
 Layer: {layer.solver.name}, {layer.solver_reason}
@@ -410,44 +411,48 @@ Layer: {layer.solver.name}, {layer.solver_reason}
 # Picture
 
 
-def band(
-    axes: Axes, x: Sequence[object], curves: Sequence[object], name: str, style: str = "-", note: str = ""
-) -> None:
-    """The mean of the curves and one standard deviation around it."""
-    mean, spread = np.mean(curves, axis=0), np.std(curves, axis=0)
-    axes.plot(x, mean, color=COLOURS[name], linestyle=style, label=name + note)
-    axes.fill_between(x, mean - spread, mean + spread, color=COLOURS[name], alpha=0.18, linewidth=0)
+def band(axes: Axes, x: Sequence[object], curves: np.ndarray, name: str, style: str = "-", note: str = "") -> None:
+    """The mean of the curves (seed, point) and one standard deviation around it."""
+    mean, spread = curves.mean(axis=0), curves.std(axis=0)
+    axes.plot(x, mean, color=COLOURS[name], linestyle=style, linewidth=1.8, label=name + note)
+    axes.fill_between(x, mean - spread, mean + spread, color=COLOURS[name], alpha=0.15, linewidth=0)
 
 
 def draw_learning(axes: Axes, setting: Setting, outcomes: dict[str, list[Outcome]]) -> None:
-    """Utility by epoch less that of equal weights in the same years, so that training and validation compare."""
+    """Utility by epoch above that of equal weights in the same years, so that training and validation compare."""
     market, epochs = setting.market, range(setting.config.epochs + 1)
     base, base_train = (mean_utility(setting, equal_weights(setting), each) for each in (market.validate, market.train))
+    trained = np.array([each.training.trained for each in outcomes[DECISION_FOCUSED]])
+    band(axes, epochs, trained - base_train, DECISION_FOCUSED, ":", ", while training")
     for name in (DECISION_FOCUSED, TWO_STAGE):
-        validated = [each.training.validated for each in outcomes[name]]
-        band(axes, epochs, np.array(validated) - base, name, note=", validation")
-    trained = [each.training.trained for each in outcomes[DECISION_FOCUSED]]
-    band(axes, epochs, np.array(trained) - base_train, DECISION_FOCUSED, ":", ", training")
+        validated = np.array([each.training.validated for each in outcomes[name]])
+        band(axes, epochs, validated - base, name, note=", validation years")
     axes.axhline(0, color=COLOURS[EQUAL_WEIGHTS], linestyle="--", label=EQUAL_WEIGHTS)
     axes.set(xlabel="epoch", ylabel="utility above equal weights (% a year)", title="Learning")
-    axes.legend(frameon=False, fontsize=9)
 
 
 def draw_wealth(axes: Axes, setting: Setting, outcomes: dict[str, list[Outcome]]) -> None:
+    """Wealth at each trade of the test years."""
     dates = setting.market.dates[setting.market.test][:: setting.config.period]
     for name in COLOURS:
-        wealth = [(1 + each.record.earned[:, 0]).cumprod(dim=0) for each in outcomes[name]]
+        growth = 1 + np.array([each.record.earned[:-1, 0].numpy() for each in outcomes[name]])
+        wealth = np.cumprod(np.insert(growth, 0, 1, axis=1), axis=1)
         band(axes, dates, wealth, name, "--" if name == EQUAL_WEIGHTS else "-")
-    axes.set(ylabel="wealth (1 at the start; log scale)", title="Test years", yscale="log")
-    axes.legend(frameon=False, fontsize=9)
+    axes.set(ylabel="wealth, net of costs (log scale)", title="Test years", yscale="log")
+    axes.yaxis.set_major_locator(FixedLocator([0.5, 0.75, 1, 1.5, 2, 3, 4, 6]))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
-def draw(setting: Setting, outcomes: dict[str, list[Outcome]]) -> Figure:
+def draw(setting: Setting, outcomes: dict[str, list[Outcome]], path: Path) -> None:
     figure = Figure(figsize=(12, 4.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_learning(left, setting, outcomes)
-    draw_wealth(right, setting, outcomes)
-    return figure
+    for axes, panel in zip(figure.subplots(1, 2), (draw_learning, draw_wealth), strict=True):
+        panel(axes, setting, outcomes)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9, loc="upper left")
+    figure.suptitle(f"mean and standard deviation over {setting.config.seeds} seeds", fontsize=9, y=0.0, va="bottom")
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
@@ -460,13 +465,14 @@ def main() -> None:
     config = Config(seeds=given.seeds, epochs=given.epochs)
     if given.quick:
         config = replace(config, seeds=1, epochs=1, period=63)
+    torch.set_num_threads(1)  # so small a network loses more by waiting for threads than it gains
     market = load_market(config)
     setting = Setting(config, market, Markowitz(market.returns.shape[1], config))
     outcomes = run(setting)
     print(report(setting, outcomes))
-    given.output.mkdir(parents=True, exist_ok=True)
     picture = given.output / "portfolio.png"
-    draw(setting, outcomes).savefig(picture, dpi=150)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    draw(setting, outcomes, picture)
     print(f"Picture: {picture}")
 
 

@@ -27,10 +27,9 @@ from optlayers.parallel import available_cores, map_elements
 from optlayers.program import ConeProgram, ParametricProgram
 from optlayers.solvers import Call
 
-
 THREADING_SIZE = 500
-"""Programs of at least this many variables and rows are solved side by side where the call does not say how many. Below,
-and in derivatives, threads spend more on waiting for the interpreter than they save (measured on two cores)."""
+"""Programs of at least this many variables and rows are solved side by side where the call does not say otherwise.
+Below, and in derivatives, threads wait for the interpreter longer than they save (measured on two cores)."""
 
 
 class Residuals(NamedTuple):

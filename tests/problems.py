@@ -237,12 +237,12 @@ def _capped_simplex_projection(rng: np.random.Generator, n: int) -> Instance:
 
 
 def _box_projection(rng: np.random.Generator, n: int) -> Instance:
-    """Minimise 1/2 |x - z|^2 subject to l <= x <= u."""
-    x, z, l, u = cp.Variable(n), cp.Parameter(n), cp.Parameter(n), cp.Parameter(n)
-    below, above = x >= l, x <= u
+    """Minimise 1/2 |x - z|^2 subject to lower <= x <= u."""
+    x, z, lower, u = cp.Variable(n), cp.Parameter(n), cp.Parameter(n), cp.Parameter(n)
+    below, above = x >= lower, x <= u
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - z) / 2), [below, above])
     values = (rng.standard_normal(n), -rng.uniform(0.3, 1, n), rng.uniform(0.3, 1, n))
-    return Instance(problem, (z, l, u), (x, below, above), values)
+    return Instance(problem, (z, lower, u), (x, below, above), values)
 
 
 def _polytope_projection(rng: np.random.Generator, n: int) -> Instance:
@@ -337,16 +337,16 @@ def _symmetric_variable(rng: np.random.Generator, n: int) -> Instance:
 
 
 def _maximization(rng: np.random.Generator, n: int) -> Instance:
-    """Maximise q'x - 1/2 |F x|^2 subject to A x = b (2 rows), G x <= h (n rows), x >= l."""
+    """Maximise q'x - 1/2 |F x|^2 subject to A x = b (2 rows), G x <= h (n rows), x >= lower."""
     x, q, F = cp.Variable(n), cp.Parameter(n), cp.Parameter((n, n))
-    A, b, G, h, l = (cp.Parameter(shape) for shape in ((2, n), 2, (n, n), n, n))
-    contracts, resources, floor = A @ x == b, G @ x <= h, x >= l
+    A, b, G, h, lower = (cp.Parameter(shape) for shape in ((2, n), 2, (n, n), n, n))
+    contracts, resources, floor = A @ x == b, G @ x <= h, x >= lower
     problem = cp.Problem(cp.Maximize(q @ x - cp.sum_squares(F @ x) / 2), [contracts, resources, floor])
     matrices = (np.eye(n) + 0.5 * rng.standard_normal((n, n)) / np.sqrt(n), rng.uniform(0, 1, (2, n)))
     use, point = np.eye(n) + rng.uniform(0, 2, (n, n)) / n, rng.uniform(0.5, 1, n)
     bounds = (use, use @ point + rng.uniform(0, 0.3, n), point - rng.uniform(0.1, 0.7, n))
     values = (rng.uniform(-1, 5, n), *matrices, matrices[1] @ point, *bounds)
-    return Instance(problem, (q, F, A, b, G, h, l), (x, contracts, resources, floor), values)
+    return Instance(problem, (q, F, A, b, G, h, lower), (x, contracts, resources, floor), values)
 
 
 def _scalar_problem(rng: np.random.Generator, _size: int) -> Instance:

@@ -7,14 +7,15 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import pytest
+from problems import FAMILIES, Family
+
 import optlayers
 import optlayers.compiler.compile as compile_module
 import optlayers.compiler.neutral as neutral
-import pytest
 from optlayers.compiler import compile_problem
 from optlayers.errors import ProblemError, UnsupportedError, VerificationError
 from optlayers.program import AffineMap
-from problems import FAMILIES, Family
 
 
 def bounded_problem() -> tuple[cp.Problem, list[cp.Parameter], list[Any]]:
@@ -122,7 +123,7 @@ def test_dual_variables_may_be_named_by_the_constraint_or_by_themselves() -> Non
 
 def test_matrix_constraints_and_variables_come_back_in_shape() -> None:
     X, C = cp.Variable((2, 3)), cp.Parameter((2, 3))
-    upper = X <= np.arange(6.0).reshape(2, 3)
+    upper = np.arange(6.0).reshape(2, 3) >= X
     problem = cp.Problem(cp.Minimize(cp.sum_squares(X - C)), [upper])
     solution = optlayers.compile(problem, [C], [X, upper]).solve(np.full((2, 3), 2.5))
     expected = np.minimum(2.5, np.arange(6.0).reshape(2, 3))
