@@ -44,8 +44,9 @@ def construct(
         )
     parametric = compile_problem(problem, parameters, variables, canon_backend)
     choice = choose(parametric.structure, solver)
-    call = read_arguments(Call(choice.solver), {"verbose": verbose, **(solver_args or {})})
-    return ConeSolutionMap(parametric, call, SymmetricSystem(parametric.structure)), choice.reason
+    call = read_arguments(Call(choice.solver, choice.named), {"verbose": verbose, **(solver_args or {})})
+    reason = choice.reason if call.solver.name == choice.solver.name else "as solver_args asks"
+    return ConeSolutionMap(parametric, call, SymmetricSystem(parametric.structure)), reason
 
 
 def with_arguments(solution_map: ConeSolutionMap, solver_args: Mapping[str, Any] | None) -> ConeSolutionMap:

@@ -9,12 +9,12 @@ import pytest
 import optlayers
 from optlayers.errors import SingularWarning
 
-SOLVERS = ("OSQP", "SCS", "CLARABEL")
+SOLVERS = ("OSQP", "SCS", "CLARABEL", None)
 solvers = pytest.mark.parametrize("solver", SOLVERS)
 
 
 @solvers
-def test_redundant_equalities_share_the_derivative(solver: str) -> None:
+def test_redundant_equalities_share_the_derivative(solver: str | None) -> None:
     x, c, b = cp.Variable(3), cp.Parameter(3, name="c"), cp.Parameter(2, name="b")
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == b[0], cp.sum(x) == b[1]])
     compiled = optlayers.compile(problem, [c, b], [x], solver=solver)
@@ -26,7 +26,7 @@ def test_redundant_equalities_share_the_derivative(solver: str) -> None:
 
 
 @solvers
-def test_moving_redundant_equalities_apart_is_reported(solver: str) -> None:
+def test_moving_redundant_equalities_apart_is_reported(solver: str | None) -> None:
     x, c, b = cp.Variable(3), cp.Parameter(3, name="c"), cp.Parameter(2, name="b")
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == b[0], cp.sum(x) == b[1]])
     compiled = optlayers.compile(problem, [c, b], [x], solver=solver)
@@ -38,7 +38,7 @@ def test_moving_redundant_equalities_apart_is_reported(solver: str) -> None:
 
 
 @solvers
-def test_weakly_active_rows_count_as_inactive(solver: str) -> None:
+def test_weakly_active_rows_count_as_inactive(solver: str | None) -> None:
     x, c = cp.Variable(3), cp.Parameter(3)
     compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [x >= 0]), [c], [x], solver=solver)
     solution = compiled.solve(np.array([0.0, 2.0, -3.0]))
@@ -47,7 +47,7 @@ def test_weakly_active_rows_count_as_inactive(solver: str) -> None:
 
 
 @solvers
-def test_no_constraints(solver: str) -> None:
+def test_no_constraints(solver: str | None) -> None:
     x, P, q = cp.Variable(3), cp.Parameter((3, 3), PSD=True), cp.Parameter(3)
     compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.quad_form(x, P) / 2 + q @ x)), [P, q], [x], solver=solver)
     assert compiled.solution_map.parametric.structure.m == 0
@@ -64,7 +64,7 @@ def test_no_constraints(solver: str) -> None:
 
 
 @solvers
-def test_no_inequality(solver: str) -> None:
+def test_no_inequality(solver: str | None) -> None:
     x, b = cp.Variable(4), cp.Parameter(2)
     A = np.array([[1.0, 2.0, 0.0, -1.0], [0.0, 1.0, 1.0, 3.0]])
     compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x)), [A @ x == b]), [b], [x], solver=solver)
@@ -76,7 +76,7 @@ def test_no_inequality(solver: str) -> None:
 
 
 @solvers
-def test_one_variable(solver: str) -> None:
+def test_one_variable(solver: str | None) -> None:
     x, a, lower = cp.Variable(), cp.Parameter(), cp.Parameter()
     problem = cp.Problem(cp.Minimize(cp.square(x - a)), [x >= lower])
     compiled = optlayers.compile(problem, [a, lower], [x], solver=solver)
@@ -88,7 +88,7 @@ def test_one_variable(solver: str) -> None:
 
 
 @solvers
-def test_solutions_that_are_not_unique_have_a_finite_reported_derivative(solver: str) -> None:
+def test_solutions_that_are_not_unique_have_a_finite_reported_derivative(solver: str | None) -> None:
     x, c = cp.Variable(3), cp.Parameter(3)
     problem = cp.Problem(cp.Minimize(c @ x), [cp.sum(x) == 1, x >= 0])
     compiled = optlayers.compile(problem, [c], [x], solver=solver)
@@ -100,7 +100,7 @@ def test_solutions_that_are_not_unique_have_a_finite_reported_derivative(solver:
 
 
 @solvers
-def test_a_flat_direction_gets_the_minimum_norm_derivative(solver: str) -> None:
+def test_a_flat_direction_gets_the_minimum_norm_derivative(solver: str | None) -> None:
     x, q = cp.Variable(3), cp.Parameter(3)
     problem = cp.Problem(cp.Minimize((cp.square(x[0]) + cp.square(x[1])) / 2 + q @ x))
     compiled = optlayers.compile(problem, [q], [x], solver=solver)

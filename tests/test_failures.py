@@ -9,10 +9,10 @@ import pytest
 import optlayers
 from optlayers.errors import SolveError, Status
 
-solvers = pytest.mark.parametrize("solver", ["OSQP", "SCS", "CLARABEL"])
+solvers = pytest.mark.parametrize("solver", ["OSQP", "SCS", "CLARABEL", None])
 
 
-def box_on_simplex(solver: str) -> optlayers.CompiledProblem:
+def box_on_simplex(solver: str | None) -> optlayers.CompiledProblem:
     """min |x - c|^2 subject to sum(x) = 1, x >= lower: infeasible if and only if sum(lower) > 1."""
     x, c, lower = cp.Variable(3), cp.Parameter(3), cp.Parameter(3)
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == 1, x >= lower])
@@ -20,7 +20,7 @@ def box_on_simplex(solver: str) -> optlayers.CompiledProblem:
 
 
 @solvers
-def test_infeasible_elements_are_named(solver: str) -> None:
+def test_infeasible_elements_are_named(solver: str | None) -> None:
     compiled = box_on_simplex(solver)
     lower = np.zeros((2, 3, 3))
     lower[0, 2] = lower[1, 1] = 0.5
@@ -32,21 +32,21 @@ def test_infeasible_elements_are_named(solver: str) -> None:
 
 @solvers
 @pytest.mark.parametrize("excess", [1e-2, 1e-4, 1e-6, 1e-8])
-def test_barely_infeasible_is_infeasible(solver: str, excess: float) -> None:
+def test_barely_infeasible_is_infeasible(solver: str | None, excess: float) -> None:
     with pytest.raises(SolveError, match="infeasible"):
         box_on_simplex(solver).solve(np.ones(3), np.full(3, (1 + excess) / 3))
 
 
 @solvers
 @pytest.mark.parametrize("slack", [0.0, 1e-8, 1e-4])
-def test_barely_feasible_is_solved(solver: str, slack: float) -> None:
+def test_barely_feasible_is_solved(solver: str | None, slack: float) -> None:
     (report,) = box_on_simplex(solver).solve(np.array([1.0, 2.0, 3.0]), np.full(3, (1 - slack) / 3)).reports
     assert report.status is Status.SOLVED
     assert report.residual <= 1e-9
 
 
 @solvers
-def test_unbounded_elements_are_named(solver: str) -> None:
+def test_unbounded_elements_are_named(solver: str | None) -> None:
     x, c = cp.Variable(3), cp.Parameter(3)
     compiled = optlayers.compile(cp.Problem(cp.Minimize(c @ x), [x >= 0]), [c], [x], solver=solver)
     with pytest.raises(SolveError, match=r"batch index \(1,\): unbounded"):
@@ -54,7 +54,7 @@ def test_unbounded_elements_are_named(solver: str) -> None:
 
 
 @solvers
-def test_an_unbounded_problem_without_constraints(solver: str) -> None:
+def test_an_unbounded_problem_without_constraints(solver: str | None) -> None:
     x, q = cp.Variable(2), cp.Parameter(2)
     compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.square(x[0]) + q @ x)), [q], [x], solver=solver)
     with pytest.raises(SolveError, match="unbounded"):
@@ -63,7 +63,7 @@ def test_an_unbounded_problem_without_constraints(solver: str) -> None:
 
 
 @solvers
-def test_a_false_claim_of_the_solver_is_not_believed(solver: str) -> None:
+def test_a_false_claim_of_the_solver_is_not_believed(solver: str | None) -> None:
     # Badly scaled but solvable: at their default tolerances first-order solvers take such problems for unbounded.
     x, q = cp.Variable(2), cp.Parameter(2)
     problem = cp.Problem(cp.Minimize(1e-7 * cp.sum_squares(x) + q @ x), [x <= 1e9])

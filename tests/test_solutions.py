@@ -27,6 +27,9 @@ def test_solvers_agree_with_each_other_and_with_cvxpy(family: Family) -> None:
         assert report.status is Status.SOLVED
         assert report.residual <= RESIDUAL
         outputs.append(flatten(solution.outputs))
+    default = optlayers.compile(instance.problem, instance.parameters, instance.outputs).solve(*instance.values)
+    assert default.reports[0].residual <= RESIDUAL
+    outputs.append(flatten(default.outputs))
     for output in outputs[1:]:
         require_close(output, outputs[0], AGREEMENT)
     require_close(outputs[0], flatten(cvxpy_solution(instance, instance.values)), CVXPY_ACCURACY)

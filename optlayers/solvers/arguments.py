@@ -11,6 +11,7 @@ from optlayers.errors import OptionError
 from optlayers.parallel import available_cores
 from optlayers.solvers.abstract import AbstractSolver
 from optlayers.solvers.choice import SOLVERS
+from optlayers.solvers.scs import SCS
 
 EXACT_MODES = ("lsqr", "lsmr", "dense")
 """Values of `mode` that ask for the derivative of the solution by another linear solver; all give the same numbers."""
@@ -21,10 +22,12 @@ EXACT_MODES = ("lsqr", "lsmr", "dense")
 class Call:
     """How the elements of a batch are solved and differentiated.
 
+    solver_named: whether the caller named the solver; if not, an option that only SCS has asks for SCS.
     forward_threads, backward_threads: most elements at work at a time; None chooses by size.
     """
 
     solver: AbstractSolver
+    solver_named: bool = True
     forward_threads: int | None = None
     backward_threads: int | None = None
 
@@ -34,6 +37,8 @@ def read_arguments(call: Call, arguments: Mapping[str, Any]) -> Call:
     solver = call.solver
     if "solve_method" in arguments:
         solver = _solve_method(solver, arguments["solve_method"])
+    elif "acceleration_lookback" in arguments and not call.solver_named:
+        solver = _solve_method(solver, SCS.name)
     options: dict[str, object] = {}
     for name, value in arguments.items():
         match name:

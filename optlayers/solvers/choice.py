@@ -5,29 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+from optlayers.cones import Zero
 from optlayers.errors import OptionError
 from optlayers.program import Structure
 from optlayers.solvers.abstract import AbstractSolver
 from optlayers.solvers.clarabel import Clarabel
+from optlayers.solvers.direct import Direct
 from optlayers.solvers.osqp import OSQP
 from optlayers.solvers.scs import SCS
 
-SOLVERS: dict[str, type[OSQP] | type[SCS] | type[Clarabel]] = {solver.name: solver for solver in (OSQP, SCS, Clarabel)}
+SOLVERS: dict[str, type[OSQP] | type[SCS] | type[Clarabel] | type[Direct]] = {
+    solver.name: solver for solver in (OSQP, SCS, Clarabel, Direct)
+}
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The solver of a layer, and why it was taken."""
+    """The solver of a layer, why it was taken, and whether the caller named it."""
 
     solver: AbstractSolver
     reason: str
+    named: bool
 
 
 def choose(structure: Structure, solver: str | AbstractSolver | None) -> Choice:
     """The named or given solver, or by structure if None; `OptionError` if it is unknown or cannot take a cone."""
     if solver is None:
-        return Choice(Clarabel(), "the default: the most reliable on linear and quadratic programs of all scales")
+        if all(isinstance(cone, Zero) for cone in structure.cones.factors):
+            return Choice(Direct(), "no inequalities: the optimality conditions are linear equations", named=False)
+        return Choice(
+            Clarabel(),
+            "inequalities: the most reliable on linear and quadratic programs",
+            named=False,
+        )
     if isinstance(solver, str):
         if solver.upper() not in SOLVERS:
             raise OptionError(f"there is no solver '{solver}'; the solvers are {', '.join(SOLVERS)}.")
@@ -41,4 +52,4 @@ def choose(structure: Structure, solver: str | AbstractSolver | None) -> Choice:
         reason = solver.refuses(cone)
         if reason is not None:
             raise OptionError(f"{solver.name} cannot solve this problem: {reason}.")
-    return Choice(solver, "as given")
+    return Choice(solver, "as given", named=True)

@@ -32,10 +32,17 @@ def test_solvers_by_name(name: str) -> None:
     assert compiled.solve(np.ones(3)).reports[0].detail.upper().startswith(name.upper())
 
 
-def test_the_default_says_why() -> None:
+def test_the_default_goes_by_structure_and_says_why() -> None:
     compiled = compile_with()
-    assert isinstance(compiled.solver, AbstractSolver)
-    assert compiled.solver_reason
+    assert compiled.solver == Clarabel()
+    assert compiled.solver_reason.startswith("inequalities")
+    x, a = cp.Variable(3), cp.Parameter(3)
+    linear = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - a)), [cp.sum(x) == 1]), [a], [x])
+    assert linear.solver.name == "DIRECT"
+    assert linear.solver_reason.startswith("no inequalities")
+    np.testing.assert_allclose(linear.solve(np.ones(3)).outputs[0], np.full(3, 1 / 3), atol=1e-14)
+    with pytest.raises(OptionError, match="DIRECT cannot solve this problem: it takes equality constraints only"):
+        compile_with("DIRECT")
 
 
 def test_solvers_as_objects() -> None:
@@ -58,6 +65,11 @@ def test_unknown_solvers(solver: str) -> None:
         ("SCS", {"acceleration_lookback": 5}, SCS(options={"acceleration_lookback": 5})),
         ("SCS", {"solve_method": "SCS"}, SCS()),
         (None, {"solve_method": "SCS", "eps": 1e-6}, SCS(accuracy=1e-6)),
+        (
+            None,
+            {"eps": 1e-8, "max_iters": 10000, "acceleration_lookback": 0},
+            SCS(1e-8, 10000, options={"acceleration_lookback": 0}),
+        ),
         ("CLARABEL", {"tol_gap_abs": 1e-10}, Clarabel(options={"tol_gap_abs": 1e-10})),
         ("OSQP", {"eps_abs": 1e-9, "max_iter": 10}, OSQP(options={"eps_abs": 1e-9, "max_iter": 10})),
         ("OSQP", {"mode": "lsqr"}, OSQP()),
