@@ -8,6 +8,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from cvxpy.atoms.affine.wraps import nsd_wrap, psd_wrap
 from cvxpy.expressions.constants import Constant
 
 from optlayers.compiler.neutral import Canonical
@@ -43,13 +44,28 @@ def check_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) ->
 def fix_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Problem:
     """The problem with every parameter that is not listed replaced by its value. Constraints keep their ids."""
     listed = {parameter.id for parameter in parameters}
-    fixed = {id(other): Constant(_value(other)) for other in problem.parameters() if other.id not in listed}
-    if not fixed:
+    others = [other for other in problem.parameters() if other.id not in listed]
+    return replace_by_constants(problem, others, [_value(other) for other in others])
+
+
+def replace_by_constants(problem: cp.Problem, parameters: Sequence[cp.Parameter], values: Sequence[Any]) -> cp.Problem:
+    """The problem with the parameters replaced by values, except in the bounds of variables. Constraints keep their
+    ids, and a semidefinite parameter's value is not tested again by CVXPY."""
+    constants = {
+        id(parameter): _constant(parameter, value) for parameter, value in zip(parameters, values, strict=True)
+    }
+    if not constants:
         return problem
     return cp.Problem(
-        problem.objective.tree_copy(id_objects=fixed),
-        [constraint.tree_copy(id_objects=fixed) for constraint in problem.constraints],
+        problem.objective.tree_copy(id_objects=constants),
+        [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints],
     )
+
+
+def _constant(parameter: cp.Parameter, value: Any) -> Any:
+    if parameter.attributes["PSD"]:
+        return psd_wrap(Constant(value))
+    return nsd_wrap(Constant(value)) if parameter.attributes["NSD"] else Constant(value)
 
 
 def read_parameter(parameter: cp.Parameter) -> Parameter:

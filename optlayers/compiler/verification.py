@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from optlayers.compiler.neutral import Canonical, canonicalize, quiet_about_sparse_values
+from optlayers.compiler.parameters import replace_by_constants
 from optlayers.compiler.recovery import Request, dual_value
 from optlayers.errors import VerificationError
 from optlayers.program import ConeProgram, ParametricProgram
@@ -37,7 +38,8 @@ def verify(
     values = [_random_value(parameter, rng) for parameter in parameters]
     theta = np.concatenate([*(value.ravel() for value in values), np.zeros(0)])
     with _assigned(parameters, values):
-        expected = canonicalize(problem, evaluate_parameters=True)
+        constant = replace_by_constants(problem, parameters, values)
+        expected = canonicalize(constant, evaluate_parameters=True)
         _compare_data(parametric, theta, expected)
     _compare_recovery(parametric, canonical, requests, rng)
 
