@@ -428,7 +428,8 @@ def draw_learning(axes: Axes, setting: Setting, outcomes: dict[str, list[Outcome
         validated = np.array([each.training.validated for each in outcomes[name]])
         band(axes, epochs, validated - base, name, note=", validation years")
     axes.axhline(0, color=COLOURS[EQUAL_WEIGHTS], linestyle="--", label=EQUAL_WEIGHTS)
-    axes.set(xlabel="epoch", ylabel="utility above equal weights (% a year)", title="Learning")
+    axes.set(xlabel="epoch", ylabel="utility above equal weights (% a year)")
+    axes.set_title("Learning", loc="left")
 
 
 def draw_wealth(axes: Axes, setting: Setting, outcomes: dict[str, list[Outcome]]) -> None:
@@ -438,7 +439,8 @@ def draw_wealth(axes: Axes, setting: Setting, outcomes: dict[str, list[Outcome]]
         growth = 1 + np.array([each.record.earned[:-1, 0].numpy() for each in outcomes[name]])
         wealth = np.cumprod(np.insert(growth, 0, 1, axis=1), axis=1)
         band(axes, dates, wealth, name, "--" if name == EQUAL_WEIGHTS else "-")
-    axes.set(ylabel="wealth, net of costs (log scale)", title="Test years", yscale="log")
+    axes.set(ylabel="wealth, net of costs (log scale)", yscale="log")
+    axes.set_title("Test years", loc="left")
     axes.yaxis.set_major_locator(FixedLocator([0.5, 0.75, 1, 1.5, 2, 3, 4, 6]))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
@@ -448,10 +450,10 @@ def draw(setting: Setting, outcomes: dict[str, list[Outcome]], path: Path) -> No
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     for axes, panel in zip(figure.subplots(1, 2), (draw_learning, draw_wealth), strict=True):
         panel(axes, setting, outcomes)
+        axes.set_title(f"mean and standard deviation over the seeds ({setting.config.seeds})", fontsize=9, loc="right")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=9, loc="upper left")
-    figure.suptitle(f"mean and standard deviation over {setting.config.seeds} seeds", fontsize=9, y=0.0, va="bottom")
     figure.savefig(path, dpi=150)
 
 

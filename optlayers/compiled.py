@@ -127,7 +127,10 @@ def compile(
 def _as_float(value: Any, name: str) -> Array:
     array = np.asarray(value)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        raise ArgumentError(f"'{name}' must be real numbers; the array given has dtype {array.dtype}.")
+        raise ArgumentError(
+            f"'{name}' must be a dense array of real numbers; the argument is a {type(value).__name__} "
+            f"of dtype {array.dtype}."
+        )
     return array.astype(np.float64)
 
 

@@ -44,7 +44,7 @@ def construct(
         )
     parametric = compile_problem(problem, parameters, variables, canon_backend)
     choice = choose(parametric.structure, solver)
-    call = read_arguments(Call(choice.solver, choice.named), {"verbose": verbose, **(solver_args or {})})
+    call = read_arguments(Call(choice.solver, choice.named, choice.direct), {"verbose": verbose, **(solver_args or {})})
     reason = choice.reason if call.solver.name == choice.solver.name else "as solver_args asks"
     return ConeSolutionMap(parametric, call, SymmetricSystem(parametric.structure)), reason
 

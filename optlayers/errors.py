@@ -109,14 +109,14 @@ class ElementFailure:
 
 @final
 class SolveError(OptLayersError, RuntimeError):
-    """One or more elements of a batch have no solution; `failures` lists them."""
+    """One or more elements of a batch have no solution, or none was found; `failures` lists them."""
 
     def __init__(self, failures: Sequence[ElementFailure]) -> None:
         shown = "\n".join(f"  {failure}" for failure in failures[:MOST_FAILURES_SHOWN])
         rest = len(failures) - MOST_FAILURES_SHOWN
         more = f"\n  and {rest} more" if rest > 0 else ""
         super().__init__(
-            f"the problem has no solution for {len(failures)} of the given parameter values:\n{shown}{more}\n"
+            f"the problem could not be solved for {len(failures)} of the given parameter values:\n{shown}{more}\n"
             "Check these parameter values, or solve the CVXPY problem with them to see more."
         )
         self.failures = tuple(failures)

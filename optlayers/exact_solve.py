@@ -19,6 +19,9 @@ TIGHTENINGS = (1e-3, 1e-6)
 FINEST_ACCURACY = 1e-12
 """No solver is asked for more accuracy than this."""
 
+LARGEST_RESIDUAL = 1e-3
+"""A point with a larger relative residual is no solution, whatever the solver says: it is an error, not a warning."""
+
 _CLAIMS = (Status.INFEASIBLE, Status.UNBOUNDED)
 """What may be claimed instead of a solution; a claim counts only with a certificate that proves it."""
 
@@ -56,13 +59,17 @@ class ExactSolution:
 
 
 def solve_exactly(
-    program: ConeProgram, solver: AbstractSolver, system: SymmetricSystem, refinement: Refinement
+    program: ConeProgram, solver: AbstractSolver, system: SymmetricSystem, refinement: Refinement, direct: bool
 ) -> ExactSolution:
-    """The solution by `solver`, refined to `refinement.tolerance`.
+    """The solution by `solver`, refined to `refinement.tolerance`; if `direct`, by refinement from zero if it arrives.
 
     Where refinement stalls, the solver goes on from where it is at a tighter accuracy. Claims that there is no solution
     are believed only if their certificate proves them.
     """
+    if direct:
+        best = _refine(program, _nothing(program), system, refinement)
+        if best.report.status in _FINAL:
+            return best
     result = solver.solve(program, None)
     best = _refine(program, result, system, refinement)
     for factor in TIGHTENINGS:
@@ -79,23 +86,27 @@ def solve_exactly(
 def _refine(
     program: ConeProgram, result: SolverResult, system: SymmetricSystem, refinement: Refinement
 ) -> ExactSolution:
-    if _proved(program, result):
-        report = Report(result.status, np.inf, result.detail, result.iterations, 0, 0)
-        return ExactSolution(result.point.x, result.point.y, report)
     refined = refine(system, program, _finite(result.point), refinement)
     if refined.residual <= refinement.tolerance:
         status = Status.SOLVED
+    elif _proved(program, result):
+        status = result.status
     elif refined.claim is not None:
         status = refined.claim
-    elif result.status is Status.SOLVED:
+    elif result.status is Status.SOLVED and refined.residual <= LARGEST_RESIDUAL:
         status = Status.INACCURATE
     else:
         status = Status.NUMERICAL_ERROR if result.status in _CLAIMS else result.status
     detail = result.detail
-    if status is refined.claim:
+    if status is refined.claim and status is not result.status:
         detail = f"{detail}, but refinement found a certificate"
     report = Report(status, refined.residual, detail, result.iterations, refined.newton_steps, refined.proximal_steps)
     return ExactSolution(refined.x, refined.v, report)
+
+
+def _nothing(program: ConeProgram) -> SolverResult:
+    zero = Point(np.zeros(program.structure.n), np.zeros(program.structure.m), np.zeros(program.structure.m))
+    return SolverResult(zero, Status.SOLVED, "solved directly, without a solver", 0)
 
 
 def _proved(program: ConeProgram, result: SolverResult) -> bool:

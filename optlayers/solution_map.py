@@ -11,7 +11,7 @@ so that a front-end needs just two primitives: one for `forward`, whose derivati
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, final, runtime_checkable
@@ -22,14 +22,23 @@ from jaxtyping import Float
 from optlayers.arrays import Vector
 from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
 from optlayers.exact_solve import ExactSolution, Report, solve_exactly
-from optlayers.kkt import DerivativeReport, Refinement, SymmetricSystem, differentiate
+from optlayers.kkt import Derivative, DerivativeReport, Refinement, SymmetricSystem, differentiate
 from optlayers.parallel import available_cores, map_elements
 from optlayers.program import ConeProgram, ParametricProgram
 from optlayers.solvers import Call
+from optlayers.user_warning import warn_user
 
 THREADING_SIZE = 500
 """Programs of at least this many variables and rows are solved side by side where the call does not say otherwise.
 Below, and in derivatives, threads wait for the interpreter longer than they save (measured on two cores)."""
+
+
+LINEAR_ACCURACY = 1e-9
+"""Relative residual of a derivative's linear system above which a warning says so; a NaN among its vectors is no
+inaccuracy and passes through."""
+
+AMBIGUITY_TOLERANCE = 1e-8
+"""Derivatives are ambiguous where a parameter moves the data by more than this part of an ambiguous cotangent."""
 
 
 class Residuals(NamedTuple):
@@ -115,7 +124,7 @@ class ConeSolutionMap:
 
     def derivative(
         self, residuals: Residuals, v: Float[np.ndarray, "*C size"], transpose: bool
-    ) -> Float[np.ndarray, "*C other"]:
+    ) -> Float[np.ndarray, "*D other"]:
         """J v (v a direction of theta), or J' v (v a cotangent of the output), at the solution in `residuals`.
 
         Leading axes broadcast; each distinct solution is factored once, however many vectors meet it.
@@ -131,7 +140,7 @@ class ConeSolutionMap:
         results = map_elements(
             lambda item: self._differentiate_element(*item, transpose), work, self.call.backward_threads or 1
         )
-        self._warn_singular([report for _, report in results], batch)
+        self._warn_derivatives([report for _, report in results], batch)
         size = self.input_size if transpose else self.output_size
         return _ungroup([value for value, _ in results], lead, batch, size)
 
@@ -143,7 +152,7 @@ class ConeSolutionMap:
 
     def _solve_element(self, data: Vector) -> ExactSolution:
         program = ConeProgram.from_data(self.parametric.structure, data)
-        return solve_exactly(program, self.call.solver, self.system, self.refinement)
+        return solve_exactly(program, self.call.solver, self.system, self.refinement, self.call.direct)
 
     def _differentiate_element(
         self, data: Vector, x: Vector, v: Vector, vectors: Float[np.ndarray, "k size"], transpose: bool
@@ -154,9 +163,19 @@ class ConeSolutionMap:
             if transpose:
                 cotangents = self.parametric.recovery.vjp(vectors)
                 g_data, report = derivative.vjp(cotangents[:, :n], cotangents[:, n:])
+                if self._is_ambiguous(derivative):
+                    report = dataclasses.replace(report, singular=True)
                 return self.parametric.data.vjp(g_data), report
             dx, dy, report = derivative.jvp(self.parametric.data.jvp(vectors))
             return self.parametric.recovery.jvp(np.concatenate([dx, dy], axis=1)), report
+
+    def _is_ambiguous(self, derivative: Derivative) -> bool:
+        """Whether the parameters move the data along what leaves the cotangents undetermined."""
+        ambiguity = derivative.ambiguity()
+        if ambiguity is None:
+            return False
+        size = float(np.abs(ambiguity).max(initial=0.0))
+        return bool(np.abs(self.parametric.data.vjp(ambiguity)).max(initial=0.0) > AMBIGUITY_TOLERANCE * size)
 
     def _raise_failures(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:
         reports = [element.report for element in elements]
@@ -170,23 +189,40 @@ class ConeSolutionMap:
         inaccurate = [place for place, report in enumerate(reports) if report.status is Status.INACCURATE]
         if inaccurate:
             worst = max(inaccurate, key=lambda place: reports[place].residual)
-            warnings.warn(
+            warn_user(
                 f"{len(inaccurate)} of {len(reports)} solutions miss the requested accuracy; the largest relative KKT "
                 f"residual is {reports[worst].residual:.1e}{_where(worst, batch)}, where at most "
                 f"{self.refinement.tolerance:.0e} was asked for. Scale the problem's data, or try another solver.",
                 AccuracyWarning,
-                stacklevel=2,
             )
 
-    def _warn_singular(self, reports: Sequence[DerivativeReport], batch: tuple[int, ...]) -> None:
+    def _warn_derivatives(self, reports: Sequence[DerivativeReport], batch: tuple[int, ...]) -> None:
         singular = [place for place, report in enumerate(reports) if report.singular]
         if singular:
-            warnings.warn(
+            warn_user(
                 f"the solution is not differentiable for {len(singular)} of {len(reports)} elements"
                 f"{_where(singular[0], batch)}: it is not unique there, or its multipliers are not. The least-squares "
                 'derivative of minimum norm was returned (docs/mathematics.md, "Degeneracy").',
                 SingularWarning,
-                stacklevel=2,
+            )
+        kinks = [place for place, report in enumerate(reports) if report.weakly_active and not report.singular]
+        if kinks:
+            warn_user(
+                f"the solution has a kink for {len(kinks)} of {len(reports)} elements{_where(kinks[0], batch)}: "
+                f"{reports[kinks[0]].weakly_active} constraints hold there with a multiplier of zero. They count as "
+                'inactive (docs/mathematics.md, "Degeneracy").',
+                SingularWarning,
+            )
+        inaccurate = [
+            place for place, report in enumerate(reports) if not (report.singular or report.residual <= LINEAR_ACCURACY)
+        ]
+        if inaccurate:
+            worst = max(inaccurate, key=lambda place: reports[place].residual)
+            warn_user(
+                f"{len(inaccurate)} of {len(reports)} derivatives are inaccurate: the optimality conditions are so "
+                f"ill-conditioned that their linear system is solved to a relative residual of "
+                f"{reports[worst].residual:.1e} only{_where(worst, batch)}. Scale the problem's data.",
+                AccuracyWarning,
             )
 
 

@@ -19,10 +19,36 @@ def test_redundant_equalities_share_the_derivative(solver: str | None) -> None:
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == b[0], cp.sum(x) == b[1]])
     compiled = optlayers.compile(problem, [c, b], [x], solver=solver)
     solution = compiled.solve(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0]))
-    g_c, g_b = compiled.vjp(solution, np.array([1.0, 0.0, 0.0]))
+    # b moves the two copies apart, which no solution follows: reported, and the least-squares choice is returned.
+    with pytest.warns(SingularWarning, match="multipliers"):
+        g_c, g_b = compiled.vjp(solution, np.array([1.0, 0.0, 0.0]))
     # x = c + (b - sum(c)) / 3: the projection on one hyperplane, its offset counted once, half in each copy.
     np.testing.assert_allclose(g_c, [2 / 3, -1 / 3, -1 / 3], atol=1e-12)
     np.testing.assert_allclose(g_b, [1 / 6, 1 / 6], atol=1e-12)
+
+
+@solvers
+def test_redundant_equalities_that_move_together_are_differentiable(solver: str | None) -> None:
+    x, b = cp.Variable(3), cp.Parameter(name="b")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x)), [cp.sum(x) == b, 2 * cp.sum(x) == 2 * b])
+    compiled = optlayers.compile(problem, [b], [x], solver=solver)
+    (g_b,) = compiled.vjp(compiled.solve(np.array(1.0)), np.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(g_b, 1 / 3, atol=1e-12)
+
+
+@solvers
+def test_multipliers_that_are_not_unique_are_reported_in_both_modes(solver: str | None) -> None:
+    """min (w - mu)^2 / 2 + |w - h| / 10 subject to w >= 0, at h = 0: three constraints meet at w = |w - h| = 0."""
+    w, mu, h = cp.Variable(), cp.Parameter(), cp.Parameter()
+    problem = cp.Problem(cp.Minimize(cp.square(w - mu) / 2 + 0.1 * cp.abs(w - h)), [w >= 0])
+    compiled = optlayers.compile(problem, [mu, h], [w], solver=solver)
+    solution = compiled.solve(np.array(-1.0), np.array(0.0))
+    np.testing.assert_allclose(solution.outputs[0], 0.0, atol=1e-12)
+    with pytest.warns(SingularWarning):
+        g_mu, g_h = compiled.vjp(solution, np.array(1.0))
+    assert np.isfinite([g_mu, g_h]).all()
+    with pytest.warns(SingularWarning):
+        compiled.jvp(solution, np.array(0.0), np.array(1.0))
 
 
 @solvers
@@ -42,7 +68,8 @@ def test_weakly_active_rows_count_as_inactive(solver: str | None) -> None:
     x, c = cp.Variable(3), cp.Parameter(3)
     compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [x >= 0]), [c], [x], solver=solver)
     solution = compiled.solve(np.array([0.0, 2.0, -3.0]))
-    (g_c,) = compiled.vjp(solution, np.ones(3))
+    with pytest.warns(SingularWarning, match="1 constraints hold there with a multiplier of zero"):
+        (g_c,) = compiled.vjp(solution, np.ones(3))
     np.testing.assert_allclose(g_c, [1.0, 1.0, 0.0], atol=1e-12)
 
 

@@ -92,14 +92,28 @@ class Derivative:
         self, g_x: Float[np.ndarray, "k n"], g_y: Float[np.ndarray, "k m"]
     ) -> tuple[Float[np.ndarray, "k data"], DerivativeReport]:
         """The cotangents of the data for each pair of cotangents of x and y."""
-        structure, x, y = self._program.structure, self._x, self._y
         solution = self._solve(g_x * self._scaled.columns, g_y * self._scaled.rows)
-        u, t = solution.x.T * self._scaled.columns, solution.w.T * self._scaled.rows
+        return self._cotangent(solution.x.T, solution.w.T), self._report(solution)
+
+    def ambiguity(self) -> Float[np.ndarray, "1 data"] | None:
+        """A cotangent of the data that may be added to any result of `vjp`, if there is one: the system is singular.
+
+        Along directions of the data that it does not vanish on, the solution is not differentiable: they move redundant
+        constraints apart, or the objective along a direction in which the solution is not unique.
+        """
+        null = self._linear.null_vector()
+        return None if null is None else self._cotangent(null[0][None], null[1][None])
+
+    def _cotangent(
+        self, scaled_u: Float[np.ndarray, "k n"], scaled_t: Float[np.ndarray, "k m"]
+    ) -> Float[np.ndarray, "k data"]:
+        structure, x, y = self._program.structure, self._x, self._y
+        u, t = scaled_u * self._scaled.columns, scaled_t * self._scaled.rows
         P, A = structure.P, structure.A
         once = np.where(P.rows == P.columns, 0.5, 1.0)  # an entry above the diagonal stands for two entries of P
         g_P = -once * (u[:, P.rows] * x[P.columns] + u[:, P.columns] * x[P.rows])
         g_A = -(y[A.rows] * u[:, A.columns] + t[:, A.rows] * x[A.columns])
-        return np.concatenate([g_P, -u, g_A, t], axis=1), self._report(solution)
+        return np.concatenate([g_P, -u, g_A, t], axis=1)
 
     def _solve(self, r1: Float[np.ndarray, "k n"], r2: Float[np.ndarray, "k m"]) -> LinearSolution:
         solution = self._linear.solve(np.ascontiguousarray(r1.T), np.ascontiguousarray(r2.T), LINEAR_TOLERANCE)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from optlayers.arrays import Mask, Vector
-from optlayers.kkt.dense import Columns, DenseSystem
+from optlayers.kkt.dense import LARGEST_GAIN, Columns, DenseSystem
 from optlayers.kkt.ldl import Ldl, SingularMatrixError
 from optlayers.kkt.symmetric_system import SymmetricSystem
 from optlayers.program import ConeProgram
@@ -31,14 +31,28 @@ CONTRACTION = 0.5
 DENSE_LIMIT = 2_000
 """Largest number of variables and active rows for which ill-conditioned and singular systems are solved densely."""
 
+DIRECTION_TOLERANCE = 1e-6
+"""Relative residual to which refinement alone must solve for a step of Newton's method."""
+
+OUTSIDE_TOLERANCE = 1e-8
+"""A right-hand side counts as outside the range of the system if more than this part of it is left by the solution of
+least squares, and that solution is accurate itself."""
+
 PROJECTIONS = 8
 """Applications of the map that tends to the projection on the null space."""
+
+MORE_PROJECTIONS = 40
+"""Further applications where the system is singular or nearly so."""
+
+NULL_TOLERANCE = 1e-6
+"""A probe that the projection leaves smaller than this has no part in the null space."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearSolution:
-    """`x` and `w` solve the system for each column of the right-hand side, up to the relative `residual`.
+    """`x` and `w` solve the system for each column of the right-hand side, up to the relative `residual`: that is, in
+    equilibrated variables, relative to the larger of the right-hand side and the solution.
 
     Where `singular`, the right-hand side is not in the range of the system: the solution is the least-squares one of
     minimum norm (in equilibrated variables), and `residual` is that of the nearest right-hand side in the range.
@@ -83,26 +97,55 @@ class LinearSystem:
         """
         n = self._program.structure.n
         right = np.concatenate([r1, np.where(self._active[:, None], r2, 0.0)])
+        finite = np.isfinite(right).all(axis=0)
+        right[:, ~finite] = 0.0
         size = _largest(right)
         solution, residual = self._refine(right)
-        singular = _largest(residual) > tolerance * size
-        if singular.any() and self._dense is not None:
-            kept = self._kept
-            direct, solved = self._dense.solve(right[np.ix_(kept, singular)])
-            columns = np.flatnonzero(singular)[solved]
-            solution[np.ix_(kept, columns)] = direct[:, solved]
-            residual[:, columns] = right[:, columns] - self._multiply(solution[:, columns])
-            singular[columns] = False
+        singular = ~(_largest(residual) <= tolerance * size)
+        self._pivot(right, solution, residual, singular)
         if singular.any():
             solution[:, singular], residual[:, singular] = self._least_squares(right[:, singular])
-        relative = _largest(residual) / np.where(size > 0, size, 1.0)
+            # Only a part of the right-hand side that no solution reaches makes the system singular for it.
+            outside = _largest(right - self._multiply(solution)) > OUTSIDE_TOLERANCE * size
+            singular &= outside & (_largest(residual) <= OUTSIDE_TOLERANCE * size)
+        scale = np.maximum(size, _largest(solution))
+        relative = _largest(residual) / np.where(scale > 0, scale, 1.0)
+        solution[:, ~finite] = np.nan
         return LinearSolution(solution[:n], solution[n:], relative, singular)
 
-    def direction(self, r1: Vector, r2: Vector) -> tuple[Vector, Vector]:
-        """(x, w) by refinement alone: enough for a step that a line search checks, and never dense."""
+    def _pivot(self, right: Columns, solution: Columns, residual: Columns, unsolved: Mask) -> None:
+        """Solve the unsolved columns densely by LU, in place; those that it solves are no longer unsolved."""
+        if not unsolved.any() or self._dense is None:
+            return
+        kept = self._kept
+        direct, solved = self._dense.solve(right[np.ix_(kept, unsolved)])
+        columns = np.flatnonzero(unsolved)[solved]
+        solution[np.ix_(kept, columns)] = direct[:, solved]
+        residual[:, columns] = right[:, columns] - self._multiply(solution[:, columns])
+        unsolved[columns] = False
+
+    def null_vector(self) -> tuple[Vector, Vector] | None:
+        """A unit vector (x, w) of the null space of the system to working precision, or None if there is none."""
         n = self._program.structure.n
-        right = np.concatenate([r1, np.where(self._active, r2, 0.0)])
-        solution, _ = self._refine(right[:, None])
+        probe = np.where(self._kept, np.cos(np.arange(len(self._kept), dtype=np.float64)), 0.0)[:, None]
+        for applications in (2, PROJECTIONS, MORE_PROJECTIONS):
+            for _ in range(applications):
+                probe = self._solve_regularized(self._weigh(probe))
+            size = float(_largest(probe)[0])
+            if size <= NULL_TOLERANCE:
+                return None
+            if float(_largest(self._multiply(probe))[0]) <= size / LARGEST_GAIN:
+                return probe[:n, 0] / size, np.where(self._active, probe[n:, 0] / size, 0.0)
+        return None
+
+    def direction(self, r1: Vector, r2: Vector) -> tuple[Vector, Vector]:
+        """(x, w) by refinement, or by LU with pivoting where the system is ill-conditioned, never by least squares: a
+        step of Newton's method, which a line search checks."""
+        n = self._program.structure.n
+        right = np.concatenate([r1, np.where(self._active, r2, 0.0)])[:, None]
+        solution, residual = self._refine(right)
+        unsolved = ~(_largest(residual) <= DIRECTION_TOLERANCE * _largest(right))
+        self._pivot(right, solution, residual, unsolved)
         return solution[:n, 0], np.where(self._active, solution[n:, 0], 0.0)
 
     def _refine(self, right: Columns) -> tuple[Columns, Columns]:
@@ -161,6 +204,12 @@ class LinearSystem:
             idle = self._ldl.solve(self._weigh(idle))
         solution = solution - idle
         return solution, projected - self._multiply(solution)
+
+    def _solve_regularized(self, right: Columns) -> Columns:
+        """(K + E)^-1 right, refined once: the factorization alone leaves errors of rounding / regularization."""
+        solution = self._ldl.solve(right)
+        refined: Columns = solution + self._ldl.solve(right - self._multiply(solution) - self._weigh(solution))
+        return refined
 
     def _weigh(self, z: Columns) -> Columns:
         """E z; the dropped rows have no regularization."""

@@ -38,14 +38,15 @@ def newton(
     """z <- z - t dR^-1 R(z) until the relative residual is at most `target` or no step length reduces it.
 
     R is semismooth (piecewise linear for polyhedral cones), so that from a point with the right active set one step
-    arrives (Ali, Wong and Kolter, 2017). Never returns a point worse than `start`.
+    arrives (Ali, Wong and Kolter, 2017). One step at least is tried: a small residual says little of the point where
+    the system is ill-conditioned. Never returns a point with a residual larger than that of `start` and `target`.
     """
     cones = program.structure.cones
     x, v = start.x, start.v
     residual = evaluate(program, x, v)
     for step in range(limit):
         relative = residual.relative
-        if relative <= target:
+        if step > 0 and relative <= target:
             return Iterate(x, v, relative, step)
         D = cones.derivative(np, v).entries
         try:
@@ -56,7 +57,7 @@ def newton(
         dv = program.A @ dx + w + residual.primal
         for t in STEP_LENGTHS:
             trial = evaluate(program, x + t * dx, v + t * dv)
-            if trial.relative < (1 - SUFFICIENT_DECREASE * t) * relative:
+            if trial.relative < (1 - SUFFICIENT_DECREASE * t) * relative or trial.relative <= target:
                 x, v, residual = x + t * dx, v + t * dv, trial
                 break
         else:

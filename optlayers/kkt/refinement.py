@@ -56,7 +56,8 @@ class Refinement:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Refined:
-    """The refined (x, v), its relative residual on the original program, and the steps taken.
+    """The refined (x, v), its relative residual (the larger of those on the program and on the equilibrated one), and
+    the steps taken.
 
     claim: INFEASIBLE or UNBOUNDED if the proximal steps drift along a certificate of it, else None.
     """
@@ -129,4 +130,5 @@ def _proved_by_drift(program: ConeProgram, before: Iterate, after: Iterate) -> S
 
 
 def _residual(program: ConeProgram, scaled: Equilibrated, z: Iterate) -> float:
-    return evaluate(program, z.x * scaled.columns, scaled.unscale_v(z.v)).relative
+    """The larger of the relative residuals in the program's own variables and in the equilibrated ones."""
+    return max(z.residual, evaluate(program, z.x * scaled.columns, scaled.unscale_v(z.v)).relative)

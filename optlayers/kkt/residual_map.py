@@ -24,19 +24,21 @@ from optlayers.program import ConeProgram, Point
 class Residual:
     """R(x, v): `dual` = Px + A'y + q and `primal` = Ax + s - b, with the scales that make them relative.
 
-    `dual_scale` = max(|q|, |Px|, |A'y|) and `primal_scale` = max(|b|, |Ax|, |s|) in the maximum norm. Where the
-    constant term (q or b) is zero, the largest entry of P or A stands in for it: a point near zero has a scale too.
+    `dual_scale` = max(|q|, |Px|, |A'y|) in the maximum norm. `primal_scale` holds one scale for each row: the larger of
+    the row's own max(|b_i|, |(Ax)_i|, s_i) and the largest of these over the active rows, so that a loose bound,
+    however large, excuses no other row. Where the constant terms are zero, the largest entry of P or A stands in for
+    them: a point near zero has a scale too.
     """
 
     dual: Float[np.ndarray, " n"]
     primal: Float[np.ndarray, " m"]
     dual_scale: float
-    primal_scale: float
+    primal_scale: Float[np.ndarray, " m"]
 
     @property
     def relative(self) -> float:
         """max(|dual| / dual_scale, |primal| / primal_scale), or infinity where a value is not finite."""
-        value = max(_largest(self.dual) / self.dual_scale, _largest(self.primal) / self.primal_scale)
+        value = max(_largest(self.dual) / self.dual_scale, _largest(self.primal / self.primal_scale))
         return value if np.isfinite(value) else np.inf
 
 
@@ -45,11 +47,13 @@ def evaluate(program: ConeProgram, x: Vector, v: Vector) -> Residual:
     y = program.structure.cones.project_dual(np, v)
     s = y - v
     Px, Ay, Ax = program.P @ x, program.A_transposed @ y, program.A @ x
+    active = program.structure.cones.derivative(np, v).entries > 0
+    own = np.maximum(np.maximum(np.abs(program.b), np.abs(Ax)), np.abs(s))
     return Residual(
         Px + Ay + program.q,
         Ax + s - program.b,
         _scale(program.q, program.P_values, Px, Ay),
-        _scale(program.b, program.A_values, Ax, s),
+        np.maximum(own, _scale(program.b[active], program.A_values, own[active])),
     )
 
 

@@ -15,6 +15,9 @@ SYMMETRY_TOLERANCE = 1e-5
 """Largest |V - V'| accepted for a symmetric parameter, relative to max |V|: rounding in float32 and steps of
 finite differences pass. The layer reads the symmetric part (V + V') / 2."""
 
+BOUND_TOLERANCE = 2.0**-23
+"""Largest excess over a bound accepted, relative to the bound: a bound that was rounded to float32 passes."""
+
 SEMIDEFINITE_TOLERANCE = 1e-6
 """Most negative eigenvalue accepted for a semidefinite parameter, relative to max |V|."""
 
@@ -60,7 +63,7 @@ class Sign(AbstractRule):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds(AbstractRule):
-    """lower <= value <= upper elementwise."""
+    """lower <= value <= upper elementwise, up to `BOUND_TOLERANCE`."""
 
     lower: Float[np.ndarray, "*shape"]
     upper: Float[np.ndarray, "*shape"]
@@ -70,7 +73,9 @@ class Bounds(AbstractRule):
         return "within its bounds"
 
     def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
-        return _all((values >= self.lower) & (values <= self.upper))
+        below = self.lower - BOUND_TOLERANCE * np.abs(self.lower)
+        above = self.upper + BOUND_TOLERANCE * np.abs(self.upper)
+        return _all((values >= below) & (values <= above))
 
 
 @final

@@ -4,8 +4,7 @@ from optlayers.solvers.abstract import AbstractSolver
 from optlayers.solvers.arguments import Call, read_arguments
 from optlayers.solvers.choice import Choice, choose
 from optlayers.solvers.clarabel import Clarabel
-from optlayers.solvers.direct import Direct
 from optlayers.solvers.osqp import OSQP
 from optlayers.solvers.scs import SCS
 
-__all__ = ["OSQP", "SCS", "AbstractSolver", "Call", "Choice", "Clarabel", "Direct", "choose", "read_arguments"]
+__all__ = ["OSQP", "SCS", "AbstractSolver", "Call", "Choice", "Clarabel", "choose", "read_arguments"]

@@ -5,10 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, final
 
+import numpy as np
+
+from optlayers.cones import Nonnegative, Product
 from optlayers.errors import OptionError
 from optlayers.parallel import available_cores
+from optlayers.program import ConeProgram, Pattern, Structure
 from optlayers.solvers.abstract import AbstractSolver
 from optlayers.solvers.choice import SOLVERS
 from optlayers.solvers.scs import SCS
@@ -23,11 +28,13 @@ class Call:
     """How the elements of a batch are solved and differentiated.
 
     solver_named: whether the caller named the solver; if not, an option that only SCS has asks for SCS.
+    direct: whether a direct solution comes first (`optlayers.exact_solve`), and the solver only where it fails.
     forward_threads, backward_threads: most elements at work at a time; None chooses by size.
     """
 
     solver: AbstractSolver
     solver_named: bool = True
+    direct: bool = False
     forward_threads: int | None = None
     backward_threads: int | None = None
 
@@ -62,7 +69,25 @@ def read_arguments(call: Call, arguments: Mapping[str, Any]) -> Call:
                 )
             case _:
                 options[name] = value
-    return dataclasses.replace(call, solver=solver.with_options(options))
+    if solver.name != call.solver.name:
+        call = dataclasses.replace(call, direct=False)
+    if options:
+        solver = solver.with_options(options)
+        _try_out(solver)
+    return dataclasses.replace(call, solver=solver)
+
+
+def _try_out(solver: AbstractSolver) -> None:
+    """Raise `OptionError` unless the solver takes the values of its options: with them it solves a tiny program."""
+    one, none = np.ones(1, dtype=np.int32), np.zeros(1, dtype=np.int32)
+    pattern, _ = Pattern.from_positions((1, 1), none, none)
+    structure = Structure(pattern, pattern, Product((Nonnegative(1),)))
+    try:
+        dataclasses.replace(solver, verbose=False).solve(
+            ConeProgram(structure, np.ones(1), np.zeros(1), np.ones(1), one.astype(np.float64)), None
+        )
+    except Exception as error:
+        raise OptionError(f"{solver.name} does not take the options {dict(solver.options)}: {error}") from error
 
 
 def _solve_method(solver: AbstractSolver, method: object) -> AbstractSolver:
@@ -83,15 +108,15 @@ def _check_mode(mode: object) -> None:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise OptionError(f"{name} must be a number, not {value!r}.")
     return float(value)
 
 
 def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or value != int(float(value)):
         raise OptionError(f"{name} must be a whole number, not {value!r}.")
-    return int(value)
+    return int(float(value))
 
 
 def _threads(name: str, value: object) -> int | None:

@@ -10,35 +10,34 @@ from optlayers.errors import OptionError
 from optlayers.program import Structure
 from optlayers.solvers.abstract import AbstractSolver
 from optlayers.solvers.clarabel import Clarabel
-from optlayers.solvers.direct import Direct
 from optlayers.solvers.osqp import OSQP
 from optlayers.solvers.scs import SCS
 
-SOLVERS: dict[str, type[OSQP] | type[SCS] | type[Clarabel] | type[Direct]] = {
-    solver.name: solver for solver in (OSQP, SCS, Clarabel, Direct)
-}
+SOLVERS: dict[str, type[OSQP] | type[SCS] | type[Clarabel]] = {solver.name: solver for solver in (OSQP, SCS, Clarabel)}
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The solver of a layer, why it was taken, and whether the caller named it."""
+    """The solver of a layer, why it was taken, and whether the caller named it.
+
+    direct: whether a direct solution comes first, and the solver only where it fails.
+    """
 
     solver: AbstractSolver
     reason: str
     named: bool
+    direct: bool
 
 
 def choose(structure: Structure, solver: str | AbstractSolver | None) -> Choice:
     """The named or given solver, or by structure if None; `OptionError` if it is unknown or cannot take a cone."""
     if solver is None:
         if all(isinstance(cone, Zero) for cone in structure.cones.factors):
-            return Choice(Direct(), "no inequalities: the optimality conditions are linear equations", named=False)
-        return Choice(
-            Clarabel(),
-            "inequalities: the most reliable on linear and quadratic programs",
-            named=False,
-        )
+            why = "no inequalities: the optimality conditions are linear equations, solved directly; else CLARABEL"
+            return Choice(Clarabel(), why, named=False, direct=True)
+        why = "inequalities: the most reliable on linear and quadratic programs"
+        return Choice(Clarabel(), why, named=False, direct=False)
     if isinstance(solver, str):
         if solver.upper() not in SOLVERS:
             raise OptionError(f"there is no solver '{solver}'; the solvers are {', '.join(SOLVERS)}.")
@@ -52,4 +51,4 @@ def choose(structure: Structure, solver: str | AbstractSolver | None) -> Choice:
         reason = solver.refuses(cone)
         if reason is not None:
             raise OptionError(f"{solver.name} cannot solve this problem: {reason}.")
-    return Choice(solver, "as given", named=True)
+    return Choice(solver, "as given", named=True, direct=False)

@@ -25,7 +25,7 @@ class Options(Mapping[str, object]):
         return len(self._items)
 
     def __hash__(self) -> int:
-        return hash(frozenset((name, repr(value)) for name, value in self._items.items()))
+        return hash(frozenset(self._items))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Options) and self._items == other._items

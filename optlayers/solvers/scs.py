@@ -37,7 +37,7 @@ class SCS(AbstractSolver):
     @classmethod
     def option_names(cls) -> frozenset[str]:
         return frozenset(
-            "use_indirect mkl gpu linear_solver normalize scale adaptive_scale rho_x alpha eps_abs eps_rel eps_infeas "
+            "linear_solver normalize scale adaptive_scale rho_x alpha eps_abs eps_rel eps_infeas "
             "max_iters time_limit_secs acceleration_lookback acceleration_interval write_data_filename "
             "log_csv_filename".split()
         )
@@ -71,6 +71,6 @@ class SCS(AbstractSolver):
         info = result["info"]
         status = _STATUS.get(info["status_val"], Status.NUMERICAL_ERROR)
         if status is Status.INACCURATE:
-            status = Status.TIME_LIMIT if info["iter"] < self.max_iterations else Status.ITERATION_LIMIT
+            status = Status.TIME_LIMIT if info["iter"] < settings["max_iters"] else Status.ITERATION_LIMIT
         point = copy_point(result["x"], result["y"][:m], result["s"][:m])
         return SolverResult(point, status, f"SCS: {info['status']}", int(info["iter"]))
