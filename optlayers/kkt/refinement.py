@@ -50,7 +50,9 @@ class Refinement:
 
     def near(self) -> Refinement:
         """The settings for a point that is accurate already: a few proximal steps at the smallest weight."""
-        return dataclasses.replace(self, proximal_limit=NEAR_LIMIT, first_weight=self.last_weight)
+        return dataclasses.replace(
+            self, proximal_limit=min(NEAR_LIMIT, self.proximal_limit), first_weight=self.last_weight
+        )
 
 
 @final

@@ -25,7 +25,7 @@ class Residual:
     """R(x, v): `dual` = Px + A'y + q and `primal` = Ax + s - b, with the scales that make them relative.
 
     `dual_scale` = max(|q|, |Px|, |A'y|) in the maximum norm. `primal_scale` holds one scale for each row: the larger of
-    the row's own max(|b_i|, |(Ax)_i|, s_i) and the largest of these over the active rows, so that a loose bound,
+    the row's own max(|b_i|, (|A| |x|)_i, s_i) and the largest of these over the active rows, so that a loose bound,
     however large, excuses no other row. Where the constant terms are zero, the largest entry of P or A stands in for
     them: a point near zero has a scale too.
     """
@@ -48,7 +48,7 @@ def evaluate(program: ConeProgram, x: Vector, v: Vector) -> Residual:
     s = y - v
     Px, Ay, Ax = program.P @ x, program.A_transposed @ y, program.A @ x
     active = program.structure.cones.derivative(np, v).entries > 0
-    own = np.maximum(np.maximum(np.abs(program.b), np.abs(Ax)), np.abs(s))
+    own = np.maximum(np.maximum(np.abs(program.b), program.A_magnitude @ np.abs(x)), np.abs(s))
     return Residual(
         Px + Ay + program.q,
         Ax + s - program.b,

@@ -51,6 +51,11 @@ class ConeProgram:
         return self.structure.A.matrix(self.A_values)
 
     @cached_property
+    def A_magnitude(self) -> sp.csc_matrix:
+        """|A|, entry by entry."""
+        return self.structure.A.matrix(np.abs(self.A_values))
+
+    @cached_property
     def A_transposed(self) -> sp.csr_matrix:
         """A', a view of A."""
         return self.A.T
