@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.arguments import read_arguments
-from benchmarks.case import choose_cases
+from benchmarks.case import choose_cases, headline_cases, missing_headlines
 from benchmarks.contest import make_case_reference, run_case, warm_up
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.environment import describe_environment
@@ -26,7 +26,13 @@ def main() -> None:
     repeats = arguments.repeats or (QUICK_REPEATS if arguments.quick else REPEATS)
     warm_up(contestants)
     results = []
-    for case in choose_cases(arguments.families, arguments.sizes, arguments.batches, arguments.quick):
+    chosen = (arguments.families, arguments.sizes, arguments.batches, arguments.quick)
+    if arguments.all or any(chosen):
+        cases = choose_cases(*chosen)
+    else:
+        cases = headline_cases()
+        print("".join(f"\n{name}: not in the catalogue yet" for name in missing_headlines()))
+    for case in cases:
         reference = make_case_reference(case)
         print(f"\n{title(case, reference)}", flush=True)
         for result in run_case(case, reference, contestants, arguments.form, repeats, arguments.budget):

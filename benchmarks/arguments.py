@@ -16,11 +16,12 @@ def read_arguments() -> argparse.Namespace:
         prog="python -m benchmarks", description="Time and accuracy of optlayers beside its rivals."
     )
     solvers, families = [each.name for each in CONTESTANTS], [family.name for family in FAMILIES]
-    choose = parser.add_argument_group("what is run; without any of these, everything")
+    choose = parser.add_argument_group("what is run; without any of these, the headline")
     choose.add_argument("--families", nargs="+", default=[], choices=families, metavar="NAME", help=_list(families))
     choose.add_argument("--sizes", nargs="+", default=[], type=int, metavar="N", help="instead of the catalogue's")
     choose.add_argument("--batches", nargs="+", default=[], type=int, metavar="B", help=f"instead of {_list(BATCHES)}")
     choose.add_argument("--solvers", nargs="+", default=[], choices=solvers, metavar="NAME", help=_list(solvers))
+    choose.add_argument("--all", action="store_true", help="every family at all of its benchmark sizes")
     choose.add_argument("--quick", action="store_true", help="each family once, at the size of the tests")
     how = parser.add_argument_group("how")
     how.add_argument(

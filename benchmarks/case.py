@@ -14,8 +14,9 @@ HEADLINE = {
     "mpc": (20, 32),
     "portfolio": (100, 16),
     "transport": (20, 8),
+    "robust_least_squares": (20, 16),
 }
-"""Size and batch of the families that are compared from release to release; they come first in every run."""
+"""Size and batch of the families that are compared from release to release."""
 
 BATCHES = (1, 32)
 """Batch sizes of every other case."""
@@ -33,28 +34,28 @@ class Case:
     batch: int
 
 
+def headline_cases() -> list[Case]:
+    """The headline, in its order, without `missing_headlines`."""
+    catalogue = {family.name: family for family in FAMILIES}
+    return [Case(catalogue[name], *numbers) for name, numbers in HEADLINE.items() if name in catalogue]
+
+
+def missing_headlines() -> list[str]:
+    """The families of the headline that the catalogue does not have yet."""
+    return [name for name in HEADLINE if name not in {family.name for family in FAMILIES}]
+
+
 def choose_cases(
     names: Sequence[str] = (), sizes: Sequence[int] = (), batches: Sequence[int] = (), quick: bool = False
 ) -> list[Case]:
-    """The headline, then every family at its benchmark sizes; or what is named, at the sizes and batches given.
+    """The named families, or all, at the sizes and batches given, or at the catalogue's sizes and `BATCHES`.
 
-    quick: every family once, at the size of the tests.
+    quick: instead of these, the size of the tests and `QUICK_BATCH`.
     """
-    families = [family for family in FAMILIES if not names or family.name in names]
-    if quick:
-        return [
-            Case(family, size, batch)
-            for family in families
-            for size in sizes or (family.size,)
-            for batch in batches or (QUICK_BATCH,)
-        ]
-    cases = [
+    return [
         Case(family, size, batch)
-        for family in families
-        for size in sizes or family.bench_sizes
-        for batch in batches or BATCHES
+        for family in FAMILIES
+        if not names or family.name in names
+        for size in sizes or ((family.size,) if quick else family.bench_sizes)
+        for batch in batches or ((QUICK_BATCH,) if quick else BATCHES)
     ]
-    if not (sizes or batches):
-        headline = [Case(family, *HEADLINE[family.name]) for family in families if family.name in HEADLINE]
-        cases = [*headline, *(case for case in cases if case not in headline)]
-    return cases

@@ -14,9 +14,7 @@ ACCURATE = 1e-9
 ROUNDING = 1e-12
 """Largest relative KKT residual that the summary counts as reached to rounding."""
 
-COLUMNS = (
-    "n m nonzeros solver its residual refined newton prox adjoint linear singular solver/s exact/s deriv/s".split()
-)
+COLUMNS = "n m nonzeros its residual refined newton prox adjoint linear singular solver/s exact/s deriv/s".split()
 
 
 @final
@@ -54,7 +52,7 @@ class MarosResult:
 
 def heading() -> str:
     """The names of the columns of `row`."""
-    return _line("problem", COLUMNS)
+    return _line("problem", "solver", COLUMNS)
 
 
 def row(result: MarosResult) -> str:
@@ -63,7 +61,6 @@ def row(result: MarosResult) -> str:
     counts = (result.n, result.m, result.nonzeros)
     cells = [
         *(str(each) for each in counts),
-        result.status[:8],
         str(result.iterations),
         f"{result.solver_residual:.0e}",
         f"{result.residual:.0e}",
@@ -74,7 +71,7 @@ def row(result: MarosResult) -> str:
         "yes" if result.singular else "",
         *(f"{each:.3f}" for each in (result.solver_seconds, result.exact_seconds, result.derivative_seconds)),
     ]
-    return f"{_line(result.name, cells)} {result.remark}{final_status}".rstrip()
+    return f"{_line(result.name, result.status, cells)} {result.remark}{final_status}".rstrip()
 
 
 def summarize(results: Sequence[MarosResult]) -> str:
@@ -97,5 +94,5 @@ def summarize(results: Sequence[MarosResult]) -> str:
     return "\n".join(lines)
 
 
-def _line(name: str, cells: Sequence[str]) -> str:
-    return f"{name:<10}" + "".join(f" {cell:>8}" for cell in cells)
+def _line(name: str, status: str, cells: Sequence[str]) -> str:
+    return f"{name:<9} {status:<15}" + "".join(f" {cell:>8}" for cell in cells)

@@ -42,7 +42,7 @@ def _cells(measurement: Measurement) -> tuple[str, ...]:
         measurement.form,
         *(f"{1e3 * each:.1f}" for each in seconds),
         *(f"{each:.0e}" for each in errors),
-        "-" if measurement.megabytes is None else f"{measurement.megabytes:.0f}",
+        "-" if measurement.megabytes is None else f"{max(0.0, measurement.megabytes):.0f}",
     )
 
 

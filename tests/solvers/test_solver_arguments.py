@@ -136,7 +136,7 @@ def test_every_known_option_exists() -> None:
 
 
 def test_inaccurate_points_are_returned_with_a_warning() -> None:
-    compiled = compile_with("OSQP", {"eps_abs": 1e-4, "eps_rel": 1e-4})
+    compiled = compile_with("OSQP", {"eps_abs": 1e-4, "eps_rel": 1e-4, "check_termination": 1})
     solution_map = compiled.solution_map
     coarse = dataclasses.replace(solution_map, refinement=Refinement(newton_limit=0, proximal_limit=0))
     with pytest.warns(AccuracyWarning, match=r"2 of 2 solutions miss.*batch index"):
