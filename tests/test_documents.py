@@ -18,6 +18,10 @@ def test_code_blocks_run(path: Path) -> None:
         exec(compile(block, str(path), "exec"), namespace)
 
 
+def test_the_readme_has_blocks_to_run() -> None:
+    assert (ROOT / "README.md").read_text().count("```python") >= 5
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):

@@ -113,6 +113,23 @@ def test_outputs_require_gradients_only_if_an_input_does() -> None:
     assert all(output.requires_grad for output in TORCH(a.requires_grad_(), b))
     with torch.no_grad():
         assert not any(output.requires_grad for output in TORCH(a, b))
+
+
+def test_no_work_for_the_backward_is_done_ahead_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("differentiated")
+
+    monkeypatch.setattr("optlayers.solution_map.differentiate", refuse)
+    a, b = torch.tensor(A, requires_grad=True), torch.tensor(B)
+    with torch.no_grad():
+        TORCH(a, b)
+    x, _ = TORCH(a, b)
+    with pytest.raises(AssertionError, match="differentiated"):
+        x.sum().backward()
+
+
+def test_outputs_in_inference_mode() -> None:
+    a, b = torch.tensor(A), torch.tensor(B)
     with torch.inference_mode():
         assert TORCH(a, b)[0].is_inference()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles import cvxpy_solution, flatten, require_close
+from oracles import cvxpy_solution, require_close
 from problems import FAMILIES, Family, batch_values
 
 import optlayers
@@ -26,13 +26,15 @@ def test_solvers_agree_with_each_other_and_with_cvxpy(family: Family) -> None:
         (report,) = solution.reports
         assert report.status is Status.SOLVED
         assert report.residual <= RESIDUAL
-        outputs.append(flatten(solution.outputs))
+        outputs.append(solution.outputs)
     default = optlayers.compile(instance.problem, instance.parameters, instance.outputs).solve(*instance.values)
     assert default.reports[0].residual <= RESIDUAL
-    outputs.append(flatten(default.outputs))
-    for output in outputs[1:]:
-        require_close(output, outputs[0], AGREEMENT)
-    require_close(outputs[0], flatten(cvxpy_solution(instance, instance.values)), CVXPY_ACCURACY)
+    outputs.append(default.outputs)
+    for others in outputs[1:]:
+        for output, first in zip(others, outputs[0], strict=True):
+            require_close(output, first, AGREEMENT)
+    for output, expected in zip(outputs[0], cvxpy_solution(instance, instance.values), strict=True):
+        require_close(output, expected.reshape(output.shape), CVXPY_ACCURACY)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
