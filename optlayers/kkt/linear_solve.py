@@ -41,6 +41,9 @@ least squares, and that solution is accurate itself."""
 PROJECTIONS = 8
 """Applications of the map that tends to the projection on the null space."""
 
+FIRST_PROJECTIONS = 2
+"""Applications that tell a regular system, at little cost."""
+
 MORE_PROJECTIONS = 40
 """Further applications where the system is singular or nearly so."""
 
@@ -128,7 +131,11 @@ class LinearSystem:
         """A unit vector (x, w) of the null space of the system to working precision, or None if there is none."""
         n = self._program.structure.n
         probe = np.where(self._kept, np.cos(np.arange(len(self._kept), dtype=np.float64)), 0.0)[:, None]
-        for applications in (2, PROJECTIONS, MORE_PROJECTIONS):
+        for _ in range(FIRST_PROJECTIONS):
+            probe = self._ldl.solve(self._weigh(probe))
+        if _largest(probe)[0] <= NULL_TOLERANCE:
+            return None
+        for applications in (PROJECTIONS, MORE_PROJECTIONS):
             for _ in range(applications):
                 probe = self._solve_regularized(self._weigh(probe))
             size = float(_largest(probe)[0])
