@@ -59,7 +59,11 @@ class ExactSolution:
 
 
 def solve_exactly(
-    program: ConeProgram, solver: AbstractSolver, system: SymmetricSystem, refinement: Refinement, direct: bool
+    program: ConeProgram,
+    solver: AbstractSolver,
+    system: SymmetricSystem,
+    refinement: Refinement,
+    direct: bool = False,
 ) -> ExactSolution:
     """The solution by `solver`, refined to `refinement.tolerance`; if `direct`, by refinement from zero if it arrives.
 
