@@ -43,6 +43,22 @@ def test_compiling_leaves_the_problem_as_it_was() -> None:
     assert problem.solve(solver=cp.CLARABEL) == pytest.approx(7 + 1 + 4 + 4)  # the nearest point is (0, 0, 1)
 
 
+def test_a_large_sparse_problem_compiles_and_solves() -> None:
+    """Nothing may be of size n^2: here n = 40,000."""
+    x, z = cp.Variable(20_000), cp.Parameter(20_000)
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - z)), [x >= 0]), [z], [x])
+    value = np.random.default_rng(0).standard_normal(20_000)
+    solution = compiled.solve(value)
+    np.testing.assert_allclose(solution.outputs[0], np.maximum(value, 0), atol=1e-9)
+    np.testing.assert_allclose(compiled.vjp(solution, np.ones(20_000))[0], value > 0, atol=1e-9)
+
+
+def test_a_large_semidefinite_parameter_compiles() -> None:
+    y, P, q = cp.Variable(120), cp.Parameter((120, 120), PSD=True), cp.Parameter(120)
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.quad_form(y, P) / 2 - q @ y)), [P, q], [y])
+    np.testing.assert_allclose(compiled.solve(2 * np.eye(120), np.ones(120)).outputs[0], 0.5, atol=1e-12)
+
+
 def test_the_constant_of_the_objective_is_kept() -> None:
     parametric = compile_problem(*bounded_problem())
     assert parametric.constant.apply(np.zeros(3)) == pytest.approx(7)
