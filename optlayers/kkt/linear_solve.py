@@ -109,8 +109,11 @@ class LinearSystem:
         if singular.any():
             solution[:, singular], residual[:, singular] = self._least_squares(right[:, singular])
             # Only a part of the right-hand side that no solution reaches makes the system singular for it.
-            outside = _largest(right - self._multiply(solution)) > OUTSIDE_TOLERANCE * size
-            singular &= outside & (_largest(residual) <= OUTSIDE_TOLERANCE * size)
+            left = right - self._multiply(solution)
+            singular &= _largest(left) > OUTSIDE_TOLERANCE * size
+            singular &= _largest(residual) <= OUTSIDE_TOLERANCE * size
+            # A projection that is not accurate itself may not hide what it leaves of the right-hand side.
+            residual = np.where(singular, residual, left)
         scale = np.maximum(size, _largest(solution))
         relative = _largest(residual) / np.where(scale > 0, scale, 1.0)
         solution[:, ~finite] = np.nan
