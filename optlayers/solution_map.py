@@ -219,8 +219,8 @@ class ConeSolutionMap:
         if inaccurate:
             worst = max(inaccurate, key=lambda place: reports[place].residual)
             warn_user(
-                f"{len(inaccurate)} of {len(reports)} derivatives are inaccurate: the optimality conditions are singular "
-                "or so ill-conditioned that their linear system is solved to a relative residual of "
+                f"{len(inaccurate)} of {len(reports)} derivatives are inaccurate: the optimality conditions are "
+                "singular or so ill-conditioned that their linear system is solved to a relative residual of "
                 f"{reports[worst].residual:.1e} only{_where(worst, batch)}. Scale the problem's data.",
                 AccuracyWarning,
             )
