@@ -1,22 +1,43 @@
 """The optimality conditions as a residual map: refinement of a point, and the derivative at it."""
 
+from optlayers.kkt.central_path import CentralPoint, central_point
 from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
+from optlayers.kkt.cost import Cost
+from optlayers.kkt.dense import DenseSystem
 from optlayers.kkt.derivative import Derivative, DerivativeReport, differentiate
+from optlayers.kkt.homogeneous import HomogeneousDerivative, differentiate_homogeneous
+from optlayers.kkt.least_squares import least_squares
+from optlayers.kkt.linear_solve import LinearSolution
+from optlayers.kkt.linearization import Linearization, linearize
 from optlayers.kkt.refinement import Refined, Refinement, refine
-from optlayers.kkt.residual_map import Residual, evaluate, relative_residual
+from optlayers.kkt.residual_map import Residual, evaluate, relative_residual, residual_operator
+from optlayers.kkt.singular import Settled, settle
 from optlayers.kkt.symmetric_system import SymmetricSystem
 
 __all__ = [
+    "CentralPoint",
+    "Cost",
+    "DenseSystem",
     "Derivative",
     "DerivativeReport",
+    "LinearSolution",
+    "HomogeneousDerivative",
+    "Linearization",
     "Refined",
     "Refinement",
     "Residual",
+    "Settled",
     "SymmetricSystem",
+    "central_point",
     "differentiate",
+    "differentiate_homogeneous",
     "evaluate",
+    "least_squares",
+    "linearize",
     "proves_infeasible",
     "proves_unbounded",
     "refine",
     "relative_residual",
+    "residual_operator",
+    "settle",
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import numpy as np
 import scipy.linalg as la
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from optlayers.arrays import Mask, Vector
 
@@ -22,31 +22,43 @@ Columns: TypeAlias = Float[np.ndarray, "size k"]
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
+class Pivoted:
+    """Solutions by columns, which of them solve the system to working precision, and a bound of the relative error."""
+
+    solution: Float[np.ndarray, "size k"]
+    solved: Bool[np.ndarray, " k"]
+    error: Float[np.ndarray, " k"]
+
+
+@final
 class DenseSystem:
     """K z = r for a symmetric matrix K with entries near one."""
 
     def __init__(self, K: Float[np.ndarray, "size size"]) -> None:
         self._K = K
 
-    def solve(self, right: Columns) -> tuple[Columns, Mask]:
-        """The solution by LU with pivoting and one refinement, and for which columns it is one to working precision.
+    def solve(self, right: Columns) -> Pivoted:
+        """The solution by LU with pivoting and refinement, with a bound of its error.
 
         Refinement makes the error that of a small relative change of each entry of K, zeros staying zeros (Skeel,
-        1980), which for the system of a least-squares problem of condition c keeps the accuracy at c, not at c^2.
+        1980), which for the system of a least-squares problem of condition c keeps the accuracy at c, not at c^2. The
+        bound is LAPACK's (dgesvx): that of the largest entry, relative to it.
         """
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", la.LinAlgWarning)  # an exactly singular factor gives infinities
-            factors = la.lu_factor(self._K, check_finite=False)
-            solution = la.lu_solve(factors, right, check_finite=False)
-            solution = solution + la.lu_solve(factors, right - self._K @ solution, check_finite=False)
+        result = la.lapack.dgesvx(self._K, right)
+        solution, bound = result[7], result[9]
+        with np.errstate(all="ignore"):
             size, gain, error = _largest(right), _largest(solution), _largest(right - self._K @ solution)
             solved: Mask = (gain <= LARGEST_GAIN * size) & (error <= ROUNDING * (size + gain))
-        return solution, solved
+        return Pivoted(solution, solved, bound)
 
-    def least_squares(self, right: Columns) -> tuple[Columns, Columns]:
-        """The least-squares solution of minimum norm, by eigenvalues, and what it leaves of r in the range of K."""
+    def least_squares(self, right: Columns, cutoff: float = 1 / LARGEST_GAIN) -> tuple[Columns, Columns]:
+        """The least-squares solution of minimum norm, by eigenvalues, and what it leaves of r in the range of K.
+
+        Eigenvalues below `cutoff` of the largest count as zero.
+        """
         eigenvalues, vectors = la.eigh(self._K, check_finite=False)
-        kept = np.abs(eigenvalues) > np.abs(eigenvalues).max(initial=0.0) / LARGEST_GAIN
+        kept = np.abs(eigenvalues) > np.abs(eigenvalues).max(initial=0.0) * cutoff
         vectors = vectors[:, kept]
         coordinates = vectors.T @ right
         solution = vectors @ (coordinates / eigenvalues[kept, None])

@@ -21,7 +21,7 @@ class Equilibrated:
     """The program in the variables x/columns, y/rows, s*rows, in which every row and column has largest entry near 1.
 
     P' = diag(columns) P diag(columns), A' = diag(rows) A diag(columns), q' = columns q, b' = rows b.
-    The cones stay what they are, since the scaling is positive and each row of a polyhedral cone stands for itself.
+    The cones stay what they are: the scaling is positive, and one for all rows of a cone that is not separable.
     """
 
     program: ConeProgram
@@ -55,6 +55,7 @@ def equilibrate(program: ConeProgram) -> Equilibrated:
         np.maximum.at(largest_column, P.columns, P_scaled)
         np.maximum.at(largest_column, A.columns, A_scaled)
         np.maximum.at(largest_row, A.rows, A_scaled)
+        largest_row = structure.cones.share_largest(largest_row)
         columns /= np.sqrt(np.where(largest_column > 0, largest_column, 1.0))
         rows /= np.sqrt(np.where(largest_row > 0, largest_row, 1.0))
     scaled = ConeProgram(

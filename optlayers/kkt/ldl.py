@@ -9,16 +9,13 @@ import qdldl
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
+from optlayers.kkt.factorization import AbstractFactorization, SingularMatrixError
 from optlayers.program import Pattern
 
 
-class SingularMatrixError(Exception):
-    """A pivot vanished; it never leaves the room `kkt`."""
-
-
 @final
-class Ldl:
-    """A factorization that is overwritten by the next one; the symbolic analysis is done at the first."""
+class Ldl(AbstractFactorization):
+    """Sparse LDL'; the symbolic analysis is done at the first factorization."""
 
     def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern

@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from optlayers.arrays import Mask, Vector
+from optlayers.cones import BlockDerivative
 from optlayers.kkt.dense import LARGEST_GAIN, Columns, DenseSystem
-from optlayers.kkt.ldl import Ldl, SingularMatrixError
+from optlayers.kkt.factorization import AbstractFactorization, SingularMatrixError
+from optlayers.kkt.singular import largest, settle
 from optlayers.kkt.symmetric_system import SymmetricSystem
 from optlayers.program import ConeProgram
 
@@ -23,20 +25,16 @@ LARGEST_REGULARIZATION = 1e-3
 """Where pivots vanish all the same, the regularization grows tenfold, up to this."""
 
 REFINEMENTS = 20
-"""Most steps of iterative refinement."""
+"""Most steps of iterative refinement, where the caller does not say."""
 
 CONTRACTION = 0.5
 """Refinement that contracts the residual by less than this factor a step has ended."""
 
 DENSE_LIMIT = 2_000
-"""Largest number of variables and active rows for which ill-conditioned and singular systems are solved densely."""
+"""Largest number of rows that take part for which ill-conditioned and singular systems are solved densely."""
 
 DIRECTION_TOLERANCE = 1e-6
 """Relative residual to which refinement alone must solve for a step of Newton's method."""
-
-OUTSIDE_TOLERANCE = 1e-8
-"""A right-hand side counts as outside the range of the system if more than this part of it is left by the solution of
-least squares, and that solution is accurate itself."""
 
 PROJECTIONS = 8
 """Applications of the map that tends to the projection on the null space."""
@@ -54,121 +52,123 @@ NULL_TOLERANCE = 1e-6
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearSolution:
-    """`x` and `w` solve the system for each column of the right-hand side, up to the relative `residual`: that is, in
-    equilibrated variables, relative to the larger of the right-hand side and the solution.
-
-    Where `singular`, the right-hand side is not in the range of the system: the solution is the least-squares one of
-    minimum norm (in equilibrated variables), and `residual` is that of the nearest right-hand side in the range.
+    """`x` and `w` solve the system for each column of the right-hand side; `residual` and `singular` are those of
+    `Settled`, in equilibrated variables. `error` bounds the relative error where the system is so ill-conditioned that
+    it was solved densely, and is zero where refinement was enough. `iterations` counts the steps of the solver, the
+    most over the columns.
     """
 
     x: Float[np.ndarray, "n k"]
     w: Float[np.ndarray, "m k"]
     residual: Float[np.ndarray, " k"]
     singular: Bool[np.ndarray, " k"]
+    error: Float[np.ndarray, " k"]
+    iterations: int
 
 
 @final
 class LinearSystem:
-    """The symmetric system of an equilibrated program at D, factored in a borrowed workspace.
+    """K z = r of an equilibrated program at D, factored in a borrowed workspace.
 
-    Three means, each for what the one before leaves unsolved: iterative refinement with LDL' of the regularised system
+    Three means, each for what the one before leaves unsolved: iterative refinement with the factors of K + E, E small
     (it solves consistent singular systems too, with minimum norm); LU with pivoting of the system itself, for one that
     is ill-conditioned; and least squares of minimum norm, for one that is singular. The last two are dense, for at most
-    `DENSE_LIMIT` variables and active rows; beyond, a projection on the range takes their place.
+    `DENSE_LIMIT` rows that take part; beyond, a projection on the range takes their place.
     """
 
-    def __init__(self, system: SymmetricSystem, ldl: Ldl, program: ConeProgram, D: Vector) -> None:
-        self._system, self._program, self._D = system, program, D
-        self._active: Mask = D > 0
-        self._compliance: Vector = np.where(self._active, 1.0 / np.where(self._active, D, 1.0) - 1.0, 0.0)
-        self._ldl = ldl
-        self._regularization = REGULARIZATION
+    def __init__(
+        self, system: SymmetricSystem, factorization: AbstractFactorization, program: ConeProgram, D: BlockDerivative
+    ) -> None:
+        self._system, self._n, self._D = system, program.structure.n, D
+        filled = system.fill(program, D)
+        self._K = system.matrix(filled.values)
+        self._kept = filled.kept
+        self._factorization = factorization
+        regularization = REGULARIZATION
         while True:
+            self._regularization = system.regularization(regularization, regularization, regularization)
             try:
-                ldl.factor(system.values(program, D, self._regularization, self._regularization))
+                factorization.factor(system.regularized(filled.values, self._regularization))
                 break
             except SingularMatrixError:
-                self._regularization *= 10
-                if self._regularization > LARGEST_REGULARIZATION:
+                regularization *= 10
+                if regularization > LARGEST_REGULARIZATION:
                     raise
 
-    def solve(self, r1: Float[np.ndarray, "n k"], r2: Float[np.ndarray, "m k"], tolerance: float) -> LinearSolution:
-        """Solve for the columns of [r1; r2]; entries of r2 in dropped rows do not count.
+    def solve(
+        self, r1: Float[np.ndarray, "n k"], r2: Float[np.ndarray, "m k"], tolerance: float, limit: int = REFINEMENTS
+    ) -> LinearSolution:
+        """Solve for the columns of [r1; r2], with at most `limit` refinements; entries of r2 in rows with D = 0 do not
+        count.
 
         A column counts as solved when its residual is at most `tolerance` times its largest entry, or at the level of
-        the rounding of K solution.
+        the rounding of K z.
         """
-        n = self._program.structure.n
-        right = np.concatenate([r1, np.where(self._active[:, None], r2, 0.0)])
+        right = self._system.right_hand_side(self._D, r1, r2)
         finite = np.isfinite(right).all(axis=0)
-        right[:, ~finite] = 0.0
-        size = _largest(right)
-        solution, residual = self._refine(right)
-        singular = ~(_largest(residual) <= tolerance * size)
-        self._pivot(right, solution, residual, singular)
-        if singular.any():
-            solution[:, singular], residual[:, singular] = self._least_squares(right[:, singular])
-            # Only a part of the right-hand side that no solution reaches makes the system singular for it.
-            left = right - self._multiply(solution)
-            singular &= _largest(left) > OUTSIDE_TOLERANCE * size
-            singular &= _largest(residual) <= OUTSIDE_TOLERANCE * size
-            # A projection that is not accurate itself may not hide what it leaves of the right-hand side.
-            residual = np.where(singular, residual, left)
-        scale = np.maximum(size, _largest(solution))
-        relative = _largest(residual) / np.where(scale > 0, scale, 1.0)
-        solution[:, ~finite] = np.nan
-        return LinearSolution(solution[:n], solution[n:], relative, singular)
+        honest = np.where(finite, right, 0.0)
+        solution, residual, iterations = self._refine(honest, limit)
+        unsolved = ~(largest(residual) <= tolerance * largest(honest))
+        error = self._pivot(honest, solution, residual, unsolved)
+        settled = settle(self._K, right, solution, unsolved, self._least_squares)
+        w = self._system.multiplier(self._D, settled.solution)
+        return LinearSolution(settled.solution[: self._n], w, settled.residual, settled.singular, error, iterations)
 
-    def _pivot(self, right: Columns, solution: Columns, residual: Columns, unsolved: Mask) -> None:
-        """Solve the unsolved columns densely by LU, in place; those that it solves are no longer unsolved."""
+    def _pivot(self, right: Columns, solution: Columns, residual: Columns, unsolved: Mask) -> Vector:
+        """Solve the unsolved columns densely by LU, in place; those that it solves are no longer unsolved. The bounds
+        of their errors, zero for other columns."""
+        error = np.zeros(right.shape[1])
         if not unsolved.any() or self._dense is None:
-            return
+            return error
         kept = self._kept
-        direct, solved = self._dense.solve(right[np.ix_(kept, unsolved)])
-        columns = np.flatnonzero(unsolved)[solved]
-        solution[np.ix_(kept, columns)] = direct[:, solved]
-        residual[:, columns] = right[:, columns] - self._multiply(solution[:, columns])
+        direct = self._dense.solve(right[np.ix_(kept, unsolved)])
+        columns = np.flatnonzero(unsolved)[direct.solved]
+        solution[np.ix_(kept, columns)] = direct.solution[:, direct.solved]
+        residual[:, columns] = right[:, columns] - self._K @ solution[:, columns]
+        error[columns] = direct.error[direct.solved]
         unsolved[columns] = False
+        return error
 
     def null_vector(self) -> tuple[Vector, Vector] | None:
-        """A unit vector (x, w) of the null space of the system to working precision, or None if there is none."""
-        n = self._program.structure.n
+        """(x, w) of a unit vector of the null space of the system to working precision, or None if there is none."""
         probe = np.where(self._kept, np.cos(np.arange(len(self._kept), dtype=np.float64)), 0.0)[:, None]
         for _ in range(FIRST_PROJECTIONS):
-            probe = self._ldl.solve(self._weigh(probe))
-        if _largest(probe)[0] <= NULL_TOLERANCE:
+            probe = self._factorization.solve(self._weigh(probe))
+        if largest(probe)[0] <= NULL_TOLERANCE:
             return None
         for applications in (PROJECTIONS, MORE_PROJECTIONS):
             for _ in range(applications):
                 probe = self._solve_regularized(self._weigh(probe))
-            size = float(_largest(probe)[0])
+            size = float(largest(probe)[0])
             if size <= NULL_TOLERANCE:
                 return None
-            if float(_largest(self._multiply(probe))[0]) <= size / LARGEST_GAIN:
-                return probe[:n, 0] / size, np.where(self._active, probe[n:, 0] / size, 0.0)
+            if float(largest(self._K @ probe)[0]) <= size / LARGEST_GAIN:
+                probe = probe / size
+                return probe[: self._n, 0], self._system.multiplier(self._D, probe)[:, 0]
         return None
 
     def direction(self, r1: Vector, r2: Vector) -> tuple[Vector, Vector]:
         """(x, w) by refinement, or by LU with pivoting where the system is ill-conditioned, never by least squares: a
         step of Newton's method, which a line search checks."""
-        n = self._program.structure.n
-        right = np.concatenate([r1, np.where(self._active, r2, 0.0)])[:, None]
-        solution, residual = self._refine(right)
-        unsolved = ~(_largest(residual) <= DIRECTION_TOLERANCE * _largest(right))
+        right = self._system.right_hand_side(self._D, r1[:, None], r2[:, None])
+        solution, residual, _ = self._refine(right, REFINEMENTS)
+        unsolved = ~(largest(residual) <= DIRECTION_TOLERANCE * largest(right))
         self._pivot(right, solution, residual, unsolved)
-        return solution[:n, 0], np.where(self._active, solution[n:, 0], 0.0)
+        return solution[: self._n, 0], self._system.multiplier(self._D, solution)[:, 0]
 
-    def _refine(self, right: Columns) -> tuple[Columns, Columns]:
-        """Iterative refinement from zero until progress is slow: the solution and right - K solution.
+    def _refine(self, right: Columns, limit: int) -> tuple[Columns, Columns, int]:
+        """Iterative refinement from zero until progress is slow: the solution, right - K solution, and the steps.
 
         It goes to rounding, not to a tolerance: the error of the solution is the residual times the condition.
         """
-        solution, residual, error = np.zeros_like(right), right.copy(), _largest(right)
+        solution, residual, error = np.zeros_like(right), right.copy(), largest(right)
         rounding = np.finfo(np.float64).eps * error
-        for _ in range(REFINEMENTS):
-            candidate = solution + self._ldl.solve(residual)
-            candidate_residual = right - self._multiply(candidate)
-            candidate_error = _largest(candidate_residual)
+        steps = 0
+        while steps < limit:
+            steps += 1
+            candidate = solution + self._factorization.solve(residual)
+            candidate_residual = right - self._K @ candidate
+            candidate_error = largest(candidate_residual)
             slow = ~(candidate_error <= CONTRACTION * error)
             better = candidate_error < error
             solution = np.where(better, candidate, solution)
@@ -176,20 +176,14 @@ class LinearSystem:
             error = np.where(better, candidate_error, error)
             if np.all(slow | (error <= rounding)):
                 break
-        return solution, residual
-
-    @property
-    def _kept(self) -> Mask:
-        """The variables and active rows among the rows of the system."""
-        return np.concatenate([np.ones(self._program.structure.n, dtype=np.bool_), self._active])
+        return solution, residual, steps
 
     @cached_property
     def _dense(self) -> DenseSystem | None:
         kept = np.flatnonzero(self._kept)
         if len(kept) > DENSE_LIMIT:
             return None
-        K = self._system.matrix(self._system.values(self._program, self._D, 0.0, 0.0))
-        return DenseSystem(K[kept][:, kept].toarray())
+        return DenseSystem(self._K[kept][:, kept].toarray())
 
     def _least_squares(self, right: Columns) -> tuple[Columns, Columns]:
         if self._dense is None:
@@ -206,36 +200,21 @@ class LinearSystem:
         """
         outside = right
         for _ in range(PROJECTIONS):
-            outside = self._weigh(self._ldl.solve(outside))
+            outside = self._weigh(self._factorization.solve(outside))
         projected = right - outside
-        solution, _ = self._refine(projected)
+        solution, *_ = self._refine(projected, REFINEMENTS)
         idle = solution
         for _ in range(PROJECTIONS):
-            idle = self._ldl.solve(self._weigh(idle))
+            idle = self._factorization.solve(self._weigh(idle))
         solution = solution - idle
-        return solution, projected - self._multiply(solution)
+        return solution, projected - self._K @ solution
 
     def _solve_regularized(self, right: Columns) -> Columns:
         """(K + E)^-1 right, refined once: the factorization alone leaves errors of rounding / regularization."""
-        solution = self._ldl.solve(right)
-        refined: Columns = solution + self._ldl.solve(right - self._multiply(solution) - self._weigh(solution))
+        solution = self._factorization.solve(right)
+        refined: Columns = solution + self._factorization.solve(right - self._K @ solution - self._weigh(solution))
         return refined
 
     def _weigh(self, z: Columns) -> Columns:
-        """E z; the dropped rows have no regularization."""
-        n = self._program.structure.n
-        lower = np.where(self._active[:, None], -self._regularization * z[n:], 0.0)
-        return np.concatenate([self._regularization * z[:n], lower])
-
-    def _multiply(self, z: Columns) -> Columns:
-        n = self._program.structure.n
-        active = self._active[:, None]
-        x, w = z[:n], np.where(active, z[n:], 0.0)
-        upper = self._program.P @ x + self._program.A_transposed @ w
-        lower = np.where(active, self._program.A @ x - self._compliance[:, None] * w, -z[n:])
-        return np.concatenate([upper, lower])
-
-
-def _largest(columns: Columns) -> Vector:
-    largest: Vector = np.abs(columns).max(axis=0, initial=0.0)
-    return largest
+        """E z for the rows that take part."""
+        return np.where(self._kept[:, None], self._regularization[:, None] * z, 0.0)

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from optlayers.kkt.ldl import Ldl, SingularMatrixError
+from optlayers.kkt.factorization import AbstractFactorization, SingularMatrixError
 from optlayers.kkt.linear_solve import LinearSystem
 from optlayers.kkt.residual_map import evaluate
 from optlayers.kkt.symmetric_system import SymmetricSystem
@@ -33,7 +33,12 @@ class Iterate:
 
 
 def newton(
-    system: SymmetricSystem, ldl: Ldl, program: ConeProgram, start: Iterate, target: float, limit: int
+    system: SymmetricSystem,
+    factorization: AbstractFactorization,
+    program: ConeProgram,
+    start: Iterate,
+    target: float,
+    limit: int,
 ) -> Iterate:
     """z <- z - t dR^-1 R(z) until the relative residual is at most `target` or no step length reduces it.
 
@@ -48,9 +53,9 @@ def newton(
         relative = residual.relative
         if step > 0 and relative <= target:
             return Iterate(x, v, relative, step)
-        D = cones.derivative(np, v).entries
+        D = cones.derivative(np, v)
         try:
-            linear = LinearSystem(system, ldl, program, D)
+            linear = LinearSystem(system, factorization, program, D)
         except SingularMatrixError:
             return Iterate(x, v, relative, step)
         dx, w = linear.direction(-residual.dual, -residual.primal)

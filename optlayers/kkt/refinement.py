@@ -12,7 +12,7 @@ from jaxtyping import Float
 from optlayers.errors import Status
 from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
 from optlayers.kkt.equilibration import Equilibrated, equilibrate
-from optlayers.kkt.ldl import Ldl
+from optlayers.kkt.factorization import AbstractFactorization
 from optlayers.kkt.newton import Iterate, newton
 from optlayers.kkt.proximal import proximal_step
 from optlayers.kkt.residual_map import evaluate
@@ -80,12 +80,14 @@ def refine(system: SymmetricSystem, program: ConeProgram, point: Point, settings
     scaled = equilibrate(program)
     x, v = point.x / scaled.columns, scaled.scale_v(point.y - point.s)
     start = Iterate(x, v, evaluate(scaled.program, x, v).relative, 0)
-    with system.borrow() as ldl:
-        best = newton(system, ldl, scaled.program, start, settings.target, settings.newton_limit)
+    with system.borrow() as factorization:
+        best = newton(system, factorization, scaled.program, start, settings.target, settings.newton_limit)
         newton_steps, proximal_steps, claim = best.steps, 0, None
         if best.residual > settings.stalled:
             near = _residual(program, scaled, best) <= settings.tolerance
-            candidate, claim = _proximal(system, ldl, scaled.program, start, settings.near() if near else settings)
+            candidate, claim = _proximal(
+                system, factorization, scaled.program, start, settings.near() if near else settings
+            )
             proximal_steps = candidate.steps
             if candidate.residual < best.residual:
                 best = candidate
@@ -100,7 +102,11 @@ def refine(system: SymmetricSystem, program: ConeProgram, point: Point, settings
 
 
 def _proximal(
-    system: SymmetricSystem, ldl: Ldl, program: ConeProgram, start: Iterate, settings: Refinement
+    system: SymmetricSystem,
+    factorization: AbstractFactorization,
+    program: ConeProgram,
+    start: Iterate,
+    settings: Refinement,
 ) -> tuple[Iterate, Status | None]:
     """The best point found, and what the drift of the iterates proves if there is no solution.
 
@@ -109,14 +115,14 @@ def _proximal(
     weight = settings.first_weight
     current, best, claim = start, start, None
     for _ in range(settings.proximal_limit):
-        stepped = proximal_step(system, ldl, program, current, weight)
+        stepped = proximal_step(system, factorization, program, current, weight)
         if stepped is None:
             break
         claim = _proved_by_drift(program, current, stepped)
         current = stepped
         if claim is not None:
             break
-        polished = newton(system, ldl, program, current, settings.target, settings.newton_limit)
+        polished = newton(system, factorization, program, current, settings.target, settings.newton_limit)
         best = min(best, Iterate(polished.x, polished.v, polished.residual, current.steps), key=lambda z: z.residual)
         if best.residual <= settings.target:
             break

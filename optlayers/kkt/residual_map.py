@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import scipy.sparse.linalg as spla
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
+from optlayers.cones import BlockDerivative
 from optlayers.program import ConeProgram, Point
 
 
@@ -47,14 +49,30 @@ def evaluate(program: ConeProgram, x: Vector, v: Vector) -> Residual:
     y = program.structure.cones.project_dual(np, v)
     s = y - v
     Px, Ay, Ax = program.P @ x, program.A_transposed @ y, program.A @ x
-    active = program.structure.cones.derivative(np, v).entries > 0
+    active = program.structure.cones.active(np, y)
     own = np.maximum(np.maximum(np.abs(program.b), program.A_magnitude @ np.abs(x)), np.abs(s))
+    own = program.structure.cones.share_largest(own)
     return Residual(
         Px + Ay + program.q,
         Ax + s - program.b,
         _scale(program.q, program.P_values, Px, Ay),
         np.maximum(own, _scale(program.b[active], program.A_values, own[active])),
     )
+
+
+def residual_operator(program: ConeProgram, D: BlockDerivative) -> spla.LinearOperator:
+    """dR(x, v) = [[P, A'D], [A, D - I]] by its products."""
+    n, m = program.structure.n, program.structure.m
+
+    def multiply(z: Vector) -> Vector:
+        w = D.apply(np, z[n:])
+        return np.concatenate([program.P @ z[:n] + program.A_transposed @ w, program.A @ z[:n] + w - z[n:]])
+
+    def multiply_transposed(r: Vector) -> Vector:
+        upper = program.P @ r[:n] + program.A_transposed @ r[n:]
+        return np.concatenate([upper, D.apply(np, program.A @ r[:n] + r[n:]) - r[n:]])
+
+    return spla.LinearOperator((n + m, n + m), multiply, multiply_transposed, dtype=np.float64)
 
 
 def relative_residual(program: ConeProgram, point: Point) -> float:

@@ -47,6 +47,19 @@ class Pattern:
         """The column of each stored entry."""
         return np.repeat(np.arange(self.shape[1], dtype=np.int32), np.diff(self.indptr))
 
+    def symmetrized(self) -> tuple[Pattern, Indices]:
+        """For the pattern of an upper triangle, that of the whole symmetric matrix, and for each of its entries the
+        place in the triangle."""
+        rows, columns = self.rows, self.columns
+        places = np.arange(self.size, dtype=np.int32)
+        below = rows != columns
+        pattern, order = Pattern.from_positions(
+            self.shape, np.concatenate([rows, columns[below]]), np.concatenate([columns, rows[below]])
+        )
+        source = np.empty(pattern.size, dtype=np.int32)
+        source[order] = np.concatenate([places, places[below]])
+        return pattern, source
+
     def matrix(self, values: Vector) -> sp.csc_matrix:
         """The matrix with these values; it shares their memory."""
         matrix = copy.copy(self._template)  # SciPy's constructor takes ten times as long, checking what is known

@@ -50,12 +50,4 @@ class Structure:
     @cached_property
     def full_P(self) -> tuple[Pattern, Indices]:
         """The pattern of the whole symmetric P, and for each entry its place in the upper triangle."""
-        rows, columns = self.P.rows, self.P.columns
-        places = np.arange(self.P.size, dtype=np.int32)
-        below = rows != columns
-        pattern, order = Pattern.from_positions(
-            self.P.shape, np.concatenate([rows, columns[below]]), np.concatenate([columns, rows[below]])
-        )
-        source = np.empty(pattern.size, dtype=np.int32)
-        source[order] = np.concatenate([places, places[below]])
-        return pattern, source
+        return self.P.symmetrized()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from programs import Solved, make_program, random_program
 
-from optlayers.kkt import Refinement, SymmetricSystem, differentiate, refine
+from optlayers.kkt import Refinement, SymmetricSystem, differentiate, linearize, refine
 from optlayers.program import ConeProgram, Point
 
 STEP = 1e-6
@@ -38,7 +38,7 @@ def test_jvp_and_vjp_against_central_differences(scale: float) -> None:
             for d in directions
         ]
     ) / (2 * STEP)
-    with differentiate(SymmetricSystem(program.structure), program, solved.x, solved.v) as derivative:
+    with differentiate(SymmetricSystem(program.structure), linearize(program, solved.x, solved.v)) as derivative:
         dx, dy, forward = derivative.jvp(directions)
         g_data, reverse = derivative.vjp(cotangents[:, :5], cotangents[:, 5:])
     products = np.concatenate([dx, dy], axis=1)
@@ -66,7 +66,7 @@ def test_ill_conditioned_least_squares(condition: float) -> None:
     refined = refine(SymmetricSystem(program.structure), program, zero, Refinement())
     g = rng.standard_normal((1, n + rows))
     g[:, n:] = 0
-    with differentiate(SymmetricSystem(program.structure), program, refined.x, refined.v) as derivative:
+    with differentiate(SymmetricSystem(program.structure), linearize(program, refined.x, refined.v)) as derivative:
         g_data, _ = derivative.vjp(g, np.zeros((1, rows)))
     # x = pinv(M) c, so the cotangent of c is pinv(M)' g; exact by the singular value decomposition.
     expected = left * np.geomspace(1, condition, n) @ right.T @ g[0, :n]
@@ -75,7 +75,8 @@ def test_ill_conditioned_least_squares(condition: float) -> None:
 
 def test_weakly_active_rows_are_counted() -> None:
     program = make_program(np.eye(2), np.zeros(2), -np.eye(2), np.array([0.0, 1.0]), 0)
-    with differentiate(SymmetricSystem(program.structure), program, np.zeros(2), np.array([0.0, -1.0])) as derivative:
+    at = linearize(program, np.zeros(2), np.array([0.0, -1.0]))
+    with differentiate(SymmetricSystem(program.structure), at) as derivative:
         dx, _, report = derivative.jvp(-np.eye(len(data_of(program)))[3:5])
     np.testing.assert_allclose(dx, np.eye(2), atol=1e-14)
     assert report.weakly_active == 1
