@@ -20,9 +20,10 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
+from optlayers.backward import AbstractBackward, Points, SparseDirect
 from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
 from optlayers.exact_solve import ExactSolution, Report, solve_exactly
-from optlayers.kkt import Derivative, DerivativeReport, Refinement, SymmetricSystem, differentiate
+from optlayers.kkt import DerivativeReport, Refinement, SymmetricSystem
 from optlayers.parallel import available_cores, map_elements
 from optlayers.program import ConeProgram, ParametricProgram
 from optlayers.solvers import Call
@@ -36,6 +37,9 @@ Below, and in derivatives, threads wait for the interpreter longer than they sav
 LINEAR_ACCURACY = 1e-9
 """Relative residual of a derivative's linear system above which a warning says so; a NaN among its vectors is no
 inaccuracy and passes through."""
+
+TRUSTED_ERROR = 1e-6
+"""Bound of a derivative's relative error above which a warning says that it is not to be trusted."""
 
 AMBIGUITY_TOLERANCE = 1e-8
 """Derivatives are ambiguous where a parameter moves the data by more than this part of an ambiguous cotangent."""
@@ -87,6 +91,7 @@ class ConeSolutionMap:
     call: Call
     system: SymmetricSystem = field(compare=False, repr=False)
     refinement: Refinement = field(default_factory=Refinement)
+    backward: AbstractBackward = field(default_factory=SparseDirect)
 
     @property
     def input_size(self) -> int:
@@ -133,16 +138,20 @@ class ConeSolutionMap:
         batch = residuals.theta.shape[:-1]
         lead = np.broadcast_shapes(batch, v.shape[:-1])
         vectors = _group_by_element(np.broadcast_to(v, (*lead, v.shape[-1])), batch)
-        structure, elements = self.parametric.structure, int(np.prod(batch))
-        data = self.parametric.data.apply(residuals.theta).reshape(elements, structure.data_size)
-        x, dual = residuals.x.reshape(elements, structure.n), residuals.v.reshape(elements, structure.m)
-        work = list(zip(data, x, dual, vectors, strict=True))
-        results = map_elements(
-            lambda item: self._differentiate_element(*item, transpose), work, self.call.backward_threads or 1
+        parametric, elements = self.parametric, int(np.prod(batch))
+        points = Points(
+            parametric.structure,
+            parametric.data.apply(residuals.theta).reshape(elements, parametric.structure.data_size),
+            residuals.x.reshape(elements, parametric.structure.n),
+            residuals.v.reshape(elements, parametric.structure.m),
         )
-        self._warn_derivatives([report for _, report in results], batch)
-        size = self.input_size if transpose else self.output_size
-        return _ungroup([value for value, _ in results], lead, batch, size)
+        inner = parametric.recovery.vjp(vectors) if transpose else parametric.data.jvp(vectors)
+        results = self.backward.multiply(self.system, points, inner, transpose, self.call.backward_threads or 1)
+        self._warn_derivatives([self._judge(result.report) for result in results], batch)
+        size = parametric.structure.data_size if transpose else parametric.structure.n + parametric.structure.m
+        products = np.array([result.values for result in results]).reshape(*vectors.shape[:2], size)
+        values = parametric.data.vjp(products) if transpose else parametric.recovery.jvp(products)
+        return _ungroup(values, lead, batch)
 
     @property
     def _forward_threads(self) -> int:
@@ -154,28 +163,13 @@ class ConeSolutionMap:
         program = ConeProgram.from_data(self.parametric.structure, data)
         return solve_exactly(program, self.call.solver, self.system, self.refinement, self.call.direct)
 
-    def _differentiate_element(
-        self, data: Vector, x: Vector, v: Vector, vectors: Float[np.ndarray, "k size"], transpose: bool
-    ) -> tuple[Float[np.ndarray, "k other"], DerivativeReport]:
-        program = ConeProgram.from_data(self.parametric.structure, data)
-        n = self.parametric.structure.n
-        with differentiate(self.system, program, x, v) as derivative:
-            if transpose:
-                cotangents = self.parametric.recovery.vjp(vectors)
-                g_data, report = derivative.vjp(cotangents[:, :n], cotangents[:, n:])
-                if self._is_ambiguous(derivative):
-                    report = dataclasses.replace(report, singular=True)
-                return self.parametric.data.vjp(g_data), report
-            dx, dy, report = derivative.jvp(self.parametric.data.jvp(vectors))
-            return self.parametric.recovery.jvp(np.concatenate([dx, dy], axis=1)), report
-
-    def _is_ambiguous(self, derivative: Derivative) -> bool:
-        """Whether the parameters move the data along what leaves the cotangents undetermined."""
-        ambiguity = derivative.ambiguity()
-        if ambiguity is None:
-            return False
-        size = float(np.abs(ambiguity).max(initial=0.0))
-        return bool(np.abs(self.parametric.data.vjp(ambiguity)).max(initial=0.0) > AMBIGUITY_TOLERANCE * size)
+    def _judge(self, report: DerivativeReport) -> DerivativeReport:
+        """The report, singular also where the parameters move the data along what leaves cotangents undetermined."""
+        if report.ambiguity is None:
+            return report
+        size = float(np.abs(report.ambiguity).max(initial=0.0))
+        felt = float(np.abs(self.parametric.data.vjp(report.ambiguity)).max(initial=0.0))
+        return dataclasses.replace(report, singular=report.singular or felt > AMBIGUITY_TOLERANCE * size)
 
     def _raise_failures(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:
         reports = [element.report for element in elements]
@@ -213,6 +207,15 @@ class ConeSolutionMap:
                 'inactive (docs/mathematics.md, "Degeneracy").',
                 SingularWarning,
             )
+        doubtful = [place for place, report in enumerate(reports) if report.error > TRUSTED_ERROR]
+        if doubtful:
+            worst = max(doubtful, key=lambda place: reports[place].error)
+            warn_user(
+                f"{len(doubtful)} of {len(reports)} derivatives are not to be trusted: the problem is so "
+                f"ill-conditioned that the bound of their relative error is {reports[worst].error:.1e}"
+                f"{_where(worst, batch)}. Scale the problem's data, or regularize the problem.",
+                AccuracyWarning,
+            )
         inaccurate = [
             place for place, report in enumerate(reports) if not (report.singular or report.residual <= LINEAR_ACCURACY)
         ]
@@ -228,28 +231,29 @@ class ConeSolutionMap:
 
 def _group_by_element(
     vectors: Float[np.ndarray, "*lead size"], batch: tuple[int, ...]
-) -> list[Float[np.ndarray, "k size"]]:
+) -> Float[np.ndarray, "elements k size"]:
     """For each element of the flattened batch, the vectors that meet it, over the axes that the batch lacks."""
-    lead = vectors.shape[:-1]
-    extra = len(lead) - len(batch)
-    repeated = [axis for axis in range(len(lead)) if axis < extra or lead[axis] != batch[axis - extra]]
-    kept = [axis for axis in range(len(lead)) if axis not in repeated]
-    moved = vectors.transpose([*kept, *repeated, len(lead)])
-    elements = int(np.prod([lead[axis] for axis in kept], dtype=np.int64))
-    each = int(np.prod([lead[axis] for axis in repeated], dtype=np.int64))
-    return list(moved.reshape(elements, each, vectors.shape[-1]))
+    kept, repeated = _split_axes(vectors.shape[:-1], batch)
+    moved = vectors.transpose([*kept, *repeated, vectors.ndim - 1])
+    elements, each = (int(np.prod([vectors.shape[axis] for axis in axes], dtype=np.int64)) for axes in (kept, repeated))
+    return moved.reshape(elements, each, vectors.shape[-1])
 
 
 def _ungroup(
-    values: Sequence[Float[np.ndarray, "k size"]], lead: tuple[int, ...], batch: tuple[int, ...], size: int
+    values: Float[np.ndarray, "elements k size"], lead: tuple[int, ...], batch: tuple[int, ...]
 ) -> Float[np.ndarray, "*lead size"]:
     """The inverse of `_group_by_element`."""
+    kept, repeated = _split_axes(lead, batch)
+    order = [*kept, *repeated]
+    moved = values.reshape(*(lead[axis] for axis in order), values.shape[-1])
+    return moved.transpose([*np.argsort(np.array(order, dtype=np.int64)), len(lead)])
+
+
+def _split_axes(lead: tuple[int, ...], batch: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """The axes that are the batch's, and those that it lacks or has with length one."""
     extra = len(lead) - len(batch)
     repeated = [axis for axis in range(len(lead)) if axis < extra or lead[axis] != batch[axis - extra]]
-    kept = [axis for axis in range(len(lead)) if axis not in repeated]
-    order = [*kept, *repeated]
-    moved = np.array(values, dtype=np.float64).reshape(*(lead[axis] for axis in order), size)
-    return moved.transpose([*np.argsort(np.array(order, dtype=np.int64)), len(lead)])
+    return [axis for axis in range(len(lead)) if axis not in repeated], repeated
 
 
 def _index(place: int, batch: tuple[int, ...]) -> tuple[int, ...]:

@@ -23,13 +23,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compiler": {"arrays", "cones", "errors", "program"},
     "solvers": {"arrays", "cones", "errors", "parallel", "program"},
     "kkt": {"arrays", "cones", "errors", "program"},
+    "backward": {"errors", "kkt", "parallel", "program"},
     "exact_solve": {"errors", "program", "kkt", "solvers"},
-    "solution_map": {"arrays", "errors", "exact_solve", "kkt", "parallel", "program", "solvers", "user_warning"},
-    "construction": {"compiler", "errors", "kkt", "solution_map", "solvers"},
-    "compiled": {"compiler", "construction", "errors", "exact_solve", "solution_map", "solvers"},
-    "torch": {"arrays", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
-    "jax": {"arrays", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
-    "__init__": {"compiled", "errors", "solvers"},
+    "solution_map": {"arrays", "backward", "errors", "exact_solve", "kkt", "parallel", "program", "solvers", "user_warning"},
+    "construction": {"backward", "compiler", "errors", "kkt", "solution_map", "solvers"},
+    "compiled": {"backward", "compiler", "construction", "errors", "exact_solve", "solution_map", "solvers"},
+    "torch": {"arrays", "backward", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
+    "jax": {"arrays", "backward", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
+    "__init__": {"backward", "compiled", "errors", "solvers"},
 }
 """For each room (a folder or a file of the package), the rooms that it may import."""
 

@@ -1,0 +1,113 @@
+"""What every backward method provides."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.errors import OptionError
+from optlayers.kkt import DerivativeReport, Linearization, LinearSolution, Settled, SymmetricSystem, linearize
+from optlayers.parallel import map_elements
+from optlayers.program import ConeProgram, Structure
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """A batch of solutions (x, v = y - s) of programs of one structure, with their data (P, q, A, b)."""
+
+    structure: Structure
+    data: Float[np.ndarray, "B data"]
+    x: Float[np.ndarray, "B n"]
+    v: Float[np.ndarray, "B m"]
+
+    def program(self, place: int) -> ConeProgram:
+        """The program of one element."""
+        return ConeProgram.from_data(self.structure, self.data[place])
+
+    def linearization(self, place: int) -> Linearization:
+        """The optimality conditions of one element, linearised at its solution."""
+        return linearize(self.program(place), self.x[place], self.v[place])
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Differentiated:
+    """The products of one element's derivative with its vectors, and how they were found."""
+
+    values: Float[np.ndarray, "k out"]
+    report: DerivativeReport
+
+
+class AbstractBackward(abc.ABC):
+    """A method for the derivative of the solution map (P, q, A, b) -> (x, y), with its settings, a value.
+
+    tolerance: the relative residual of the linear system at which a vector's product counts as found.
+    max_iterations: most iterations of the linear solver, or refinements of a direct one.
+    """
+
+    tolerance: float
+    max_iterations: int
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.tolerance) and self.tolerance > 0):
+            raise OptionError(f"{self.name}: tolerance must be a positive number, not {self.tolerance!r}.")
+        if self.max_iterations < 1:
+            raise OptionError(f"{self.name}: max_iterations must be at least 1, not {self.max_iterations!r}.")
+
+    @abc.abstractmethod
+    def multiply(
+        self,
+        system: SymmetricSystem,
+        points: Points,
+        vectors: Float[np.ndarray, "B k in"],
+        transpose: bool,
+        threads: int,
+    ) -> list[Differentiated]:
+        """J v for directions v of the data, giving tangents of (x, y) side by side; or J'v for cotangents of (x, y) if
+        `transpose`, giving cotangents of the data. One entry for each element."""
+
+
+def each(points: Points, threads: int, function: Callable[[int], Differentiated]) -> list[Differentiated]:
+    """The function of each element's place, `threads` at a time."""
+    return map_elements(function, list(range(len(points.data))), threads)
+
+
+def right_hand_sides(
+    linearization: Linearization, vectors: Float[np.ndarray, "k in"], transpose: bool
+) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "m k"]]:
+    """The right-hand sides of the symmetric system for an element's vectors."""
+    if not transpose:
+        return linearization.forward(vectors)
+    n = len(linearization.x)
+    return linearization.reverse(vectors[:, :n], vectors[:, n:])
+
+
+def linear_solution(
+    system: SymmetricSystem, linearization: Linearization, settled: Settled, iterations: int
+) -> LinearSolution:
+    """(x, w) of solutions of the symmetric system."""
+    x, w = settled.solution[: len(linearization.x)], system.multiplier(linearization.D, settled.solution)
+    return LinearSolution(x, w, settled.residual, settled.singular, np.zeros_like(settled.residual), iterations)
+
+
+def finish(linearization: Linearization, solution: LinearSolution, method: str, transpose: bool) -> Differentiated:
+    """The products that the solutions are, and their report."""
+    report = DerivativeReport(
+        float(solution.residual.max(initial=0.0)),
+        bool(solution.singular.any()),
+        linearization.weakly_active,
+        solution.iterations,
+        method,
+        float(solution.error.max(initial=0.0)),
+    )
+    if transpose:
+        return Differentiated(linearization.cotangents(solution.x, solution.w), report)
+    return Differentiated(np.concatenate(linearization.tangents(solution.x, solution.w), axis=1), report)

@@ -1,0 +1,49 @@
+"""The derivative from a sparse factorization of the symmetric system."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from jaxtyping import Float
+
+from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each
+from optlayers.kkt import SymmetricSystem, differentiate
+
+
+@final
+@dataclass(frozen=True)
+class SparseDirect(AbstractBackward):
+    """One factorization for each element, LDL' in a fixed pattern, refined to rounding; the default.
+
+    Where the point is degenerate: systems that are consistent get their solution of minimum norm, others the
+    least-squares one, and both are reported (docs/mathematics.md, "Degeneracy").
+    """
+
+    tolerance: float = 1e-12
+    max_iterations: int = 20
+
+    name: ClassVar[str] = "sparse direct"
+
+    def multiply(
+        self,
+        system: SymmetricSystem,
+        points: Points,
+        vectors: Float[np.ndarray, "B k in"],
+        transpose: bool,
+        threads: int,
+    ) -> list[Differentiated]:
+        n = points.structure.n
+
+        def element(place: int) -> Differentiated:
+            linearization = points.linearization(place)
+            with differentiate(system, linearization, self.tolerance, self.max_iterations) as derivative:
+                if transpose:
+                    g_data, report = derivative.vjp(vectors[place, :, :n], vectors[place, :, n:])
+                    return Differentiated(g_data, dataclasses.replace(report, ambiguity=derivative.ambiguity()))
+                dx, dy, report = derivative.jvp(vectors[place])
+                return Differentiated(np.concatenate([dx, dy], axis=1), report)
+
+        return each(points, threads, element)
