@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from optlayers.cones import AbstractCone
+from optlayers.cones import AbstractCone, Product
 from optlayers.errors import OptionError
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.options import Options
@@ -58,9 +58,19 @@ class AbstractSolver(abc.ABC):
     def refuses(cls, cone: AbstractCone) -> str | None:
         """Why the solver cannot take the cone, or None if it can."""
 
+    def require(self, cones: Product) -> None:
+        """Raise `OptionError` if the solver cannot take one of the cones."""
+        for run in cones.runs:
+            reason = self.refuses(run.cone)
+            if reason is not None:
+                raise OptionError(f"{self.name} cannot solve this problem: {reason}.")
+
     @abc.abstractmethod
     def solve(self, program: ConeProgram, start: Point | None) -> SolverResult:
-        """Solve the program, from `start` if the solver can use it. Safe to call from several threads at once."""
+        """Solve the program, from `start` if the solver can use it. Safe to call from several threads at once.
+
+        Raises `OptionError` if the solver cannot take one of the program's cones.
+        """
 
     def with_options(self, options: Mapping[str, object]) -> AbstractSolver:
         """The same solver with further options by its own names."""

@@ -33,11 +33,7 @@ class Choice:
 def choose(structure: Structure, solver: str | AbstractSolver | None) -> Choice:
     """The named or given solver, or by structure if None; `OptionError` if it is unknown or cannot take a cone."""
     if solver is None:
-        if all(isinstance(cone, Zero) for cone in structure.cones.factors):
-            why = "no inequalities: the optimality conditions are linear equations, solved directly; else CLARABEL"
-            return Choice(Clarabel(), why, named=False, direct=True)
-        why = "inequalities: the most reliable on linear and quadratic programs"
-        return Choice(Clarabel(), why, named=False, direct=False)
+        return _by_structure(structure)
     if isinstance(solver, str):
         if solver.upper() not in SOLVERS:
             raise OptionError(f"there is no solver '{solver}'; the solvers are {', '.join(SOLVERS)}.")
@@ -47,8 +43,20 @@ def choose(structure: Structure, solver: str | AbstractSolver | None) -> Choice:
             f"solver must be a name ({', '.join(SOLVERS)}), a solver object such as OSQP(accuracy=1e-6), or None; "
             f"it is {solver!r}."
         )
-    for cone in structure.cones.factors:
-        reason = solver.refuses(cone)
-        if reason is not None:
-            raise OptionError(f"{solver.name} cannot solve this problem: {reason}.")
+    solver.require(structure.cones)
     return Choice(solver, "as given", named=True, direct=False)
+
+
+def _by_structure(structure: Structure) -> Choice:
+    cones = [run.cone for run in structure.cones.runs]
+    if all(isinstance(cone, Zero) for cone in cones):
+        why = "no inequalities: the optimality conditions are linear equations, solved directly; else CLARABEL"
+        return Choice(Clarabel(), why, named=False, direct=True)
+    if all(OSQP.refuses(cone) is None for cone in cones):
+        why = "inequalities: the most reliable on linear and quadratic programs"
+        return Choice(Clarabel(), why, named=False, direct=False)
+    if any(Clarabel.refuses(cone) for cone in cones):
+        SCS().require(structure.cones)
+        return Choice(SCS(), "cones that only SCS has", named=False, direct=False)
+    why = "conic constraints: an interior-point method takes few iterations on every kind of cone"
+    return Choice(Clarabel(), why, named=False, direct=False)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import clarabel
 
-from optlayers.cones import AbstractCone, Nonnegative, Zero
+from optlayers.cones import AbstractCone, Exponential, Nonnegative, Power, SecondOrder, Semidefinite, Zero
 from optlayers.errors import Status
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.abstract import AbstractSolver, copy_point
+from optlayers.solvers.plain_cone import plain
 
 _STATUS = {
     "Solved": Status.SOLVED,
@@ -41,21 +44,24 @@ class Clarabel(AbstractSolver):
 
     @classmethod
     def refuses(cls, cone: AbstractCone) -> str | None:
-        if isinstance(cone, Zero | Nonnegative):
+        if type(plain(cone)) in _TRANSLATIONS:
             return None
-        return f"the cone {type(cone).__name__} is not translated for it yet"
+        return f"it has no cone {cone}; of the dual cones SCS has the exponential and the power cone's"
 
     def solve(self, program: ConeProgram, start: Point | None) -> SolverResult:
+        self.require(program.structure.cones)
         settings = clarabel.DefaultSettings()
         settings.verbose = self.verbose
         settings.max_iter = self.max_iterations
         settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = self.accuracy
-        # Elements of a batch are solved side by side; presolve drops rows, whose dual variables are wanted.
+        # Elements of a batch are solved side by side; presolve and decomposition drop or change rows, whose dual
+        # variables are wanted.
         settings.max_threads = 1
         settings.presolve_enable = False
+        settings.chordal_decomposition_enable = False
         for option, value in self.options.items():
             setattr(settings, option, value)
-        cones = [_translate(cone) for cone in program.structure.cones.factors if cone.size > 0]
+        cones = [cone for run in program.structure.cones.runs for cone in [_translate(run.cone)] * run.count]
         solver = clarabel.DefaultSolver(program.P_upper, program.q, program.A, program.b, cones, settings)
         result = solver.solve()
         word = str(result.status)
@@ -66,6 +72,23 @@ class Clarabel(AbstractSolver):
 
 
 def _translate(cone: AbstractCone) -> object:
-    if isinstance(cone, Zero):
-        return clarabel.ZeroConeT(cone.count)
-    return clarabel.NonnegativeConeT(cone.size)
+    """Clarabel's cone; its rows are in the order of ours."""
+    cone = plain(cone)
+    return _TRANSLATIONS[type(cone)](cone)
+
+
+def _power(cone: Power) -> object:
+    """Clarabel has a cone of its own for two exponents. It panics at more of them whose sum is not 1 to rounding."""
+    total = math.fsum(cone.exponents)
+    exponents = [exponent / total for exponent in cone.exponents]
+    return clarabel.PowerConeT(exponents[0]) if len(exponents) == 2 else clarabel.GenPowerConeT(exponents, 1)
+
+
+_TRANSLATIONS: dict[type[AbstractCone], Callable[[Any], object]] = {
+    Zero: lambda cone: clarabel.ZeroConeT(cone.count),
+    Nonnegative: lambda cone: clarabel.NonnegativeConeT(cone.count),
+    SecondOrder: lambda cone: clarabel.SecondOrderConeT(cone.dimension),
+    Semidefinite: lambda cone: clarabel.PSDTriangleConeT(cone.order),
+    Exponential: lambda cone: clarabel.ExponentialConeT(),
+    Power: _power,
+}

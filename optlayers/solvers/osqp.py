@@ -13,6 +13,7 @@ from optlayers.cones import AbstractCone, Nonnegative, Zero
 from optlayers.errors import Status
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.abstract import AbstractSolver, copy_point
+from optlayers.solvers.plain_cone import plain
 
 _STATUS = {
     osqp.SolverStatus.OSQP_SOLVED: Status.SOLVED,
@@ -58,14 +59,15 @@ class OSQP(AbstractSolver):
 
     @classmethod
     def refuses(cls, cone: AbstractCone) -> str | None:
-        if isinstance(cone, Zero | Nonnegative):
+        if isinstance(plain(cone), Zero | Nonnegative):
             return None
-        return "it solves problems with linear constraints only"
+        return f"it takes linear constraints only, not the cone {cone}; CLARABEL and SCS take cones"
 
     def solve(self, program: ConeProgram, start: Point | None) -> SolverResult:
+        self.require(program.structure.cones)
         equality = np.zeros(program.structure.m, dtype=np.bool_)
-        for cone, rows in program.structure.cones.blocks():
-            equality[rows] = isinstance(cone, Zero)
+        for run in program.structure.cones.runs:
+            equality[run.start : run.stop] = isinstance(plain(run.cone), Zero)
         solver = osqp.OSQP()
         settings = {
             "eps_abs": self.accuracy,

@@ -9,10 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 import scs
 
-from optlayers.cones import AbstractCone, Nonnegative, Zero
+from optlayers.cones import AbstractCone
 from optlayers.errors import Status
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.abstract import AbstractSolver, copy_point
+from optlayers.solvers.scs_form import is_taken, scs_form
 
 _STATUS = {
     scs.SOLVED: Status.SOLVED,
@@ -44,20 +45,17 @@ class SCS(AbstractSolver):
 
     @classmethod
     def refuses(cls, cone: AbstractCone) -> str | None:
-        if isinstance(cone, Zero | Nonnegative):
-            return None
-        return f"the cone {type(cone).__name__} is not translated for it yet"
+        return None if is_taken(cone) else f"it has no cone {cone}"
 
     def solve(self, program: ConeProgram, start: Point | None) -> SolverResult:
-        m, n = program.structure.m, program.structure.n
-        A, b = program.A, program.b
-        cones = {
-            "z": sum(cone.size for cone in program.structure.cones.factors if isinstance(cone, Zero)),
-            "l": sum(cone.size for cone in program.structure.cones.factors if isinstance(cone, Nonnegative)),
-        }
-        if m == 0:
+        self.require(program.structure.cones)
+        form = scs_form(program.structure.cones)
+        data, cones = form.data(program), form.cones
+        rowless = program.structure.m == 0
+        if rowless:
             # SCS wants a row: 0'x + s = 1, s >= 0 constrains nothing.
-            A, b, cones = sp.csc_matrix((1, n)), np.ones(1), {"z": 0, "l": 1}
+            data |= {"A": sp.csc_matrix((1, program.structure.n)), "b": np.ones(1)}
+            cones, start = {"l": 1}, None
         settings = {
             "eps_abs": self.accuracy,
             "eps_rel": self.accuracy,
@@ -65,12 +63,15 @@ class SCS(AbstractSolver):
             "verbose": self.verbose,
             **self.options,
         }
-        solver = scs.SCS({"P": program.P_upper, "A": A, "b": b, "c": program.q}, cones, **settings)
-        warm = {"x": start.x, "y": start.y, "s": start.s} if start is not None and m > 0 else {}
-        result = solver.solve(warm_start=start is not None, **warm)
+        solver = scs.SCS(data, cones, **settings)
+        warm = None if start is None else form.start(start)
+        result = solver.solve(warm_start=warm is not None, **(warm or {}))
         info = result["info"]
         status = _STATUS.get(info["status_val"], Status.NUMERICAL_ERROR)
         if status is Status.INACCURATE:
             status = Status.TIME_LIMIT if info["iter"] < settings["max_iters"] else Status.ITERATION_LIMIT
-        point = copy_point(result["x"], result["y"][:m], result["s"][:m])
+        if rowless:
+            point = copy_point(result["x"], np.zeros(0), np.zeros(0))
+        else:
+            point = form.point(*(result[part] for part in "xys"))
         return SolverResult(point, status, f"SCS: {info['status']}", int(info["iter"]))
