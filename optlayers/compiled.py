@@ -65,7 +65,8 @@ class CompiledProblem:
         solution_map = with_arguments(self.solution_map, solver_args)
         out, residuals, reports = solution_map.solve(signature.pack(np, values))
         shapes = tuple(value.shape for value in values)
-        return Solution(signature.unpack(np, out), tuple(reports), shapes, residuals)
+        outputs = tuple(np.asarray(output) for output in signature.unpack(np, out))
+        return Solution(outputs, tuple(reports), shapes, residuals)
 
     def jvp(self, solution: Solution, *tangents: Any) -> tuple[Array, ...]:
         """The directional derivatives of the outputs along the tangents of the parameters, one for each parameter.
@@ -77,7 +78,12 @@ class CompiledProblem:
             _as_float(value, parameter.name)
             for value, parameter in zip(signature.order(tangents, {}), signature.parameters, strict=True)
         ]
-        return signature.unpack(np, self.solution_map.derivative(solution.residuals, signature.pack(np, values), False))
+        slopes = signature.parameter_slopes(solution.residuals.theta)
+        d_out = self.solution_map.derivative(solution.residuals, signature.flatten(np, values) * slopes, False)
+        return tuple(
+            np.asarray(slope * part)
+            for slope, part in zip(signature.output_slopes(solution.outputs), signature.split(np, d_out), strict=True)
+        )
 
     def vjp(self, solution: Solution, *cotangents: Any) -> tuple[Array, ...]:
         """The cotangents of the parameters for cotangents of the outputs, one for each output, of the output's shape.
@@ -91,16 +97,18 @@ class CompiledProblem:
             )
         batch = solution.residuals.theta.shape[:-1]
         flat = []
-        for value, output in zip(cotangents, signature.outputs, strict=True):
+        slopes = signature.output_slopes(solution.outputs)
+        for value, slope, output in zip(cotangents, slopes, signature.outputs, strict=True):
             array = _as_float(value, output.name)
             if array.shape != (*batch, *output.shape):
                 raise ArgumentError(
                     f"the cotangent of '{output.name}' has shape {array.shape}; {(*batch, *output.shape)} was expected."
                 )
-            flat.append(array.reshape(*batch, output.size))
+            flat.append((slope * array).reshape(*batch, output.size))
         g_theta = self.solution_map.derivative(
             solution.residuals, np.concatenate([*flat, np.zeros((*batch, 0))], axis=-1), True
         )
+        g_theta = g_theta * signature.parameter_slopes(solution.residuals.theta)
         result = []
         start = 0
         for parameter, shape in zip(signature.parameters, solution.shapes, strict=True):
@@ -116,12 +124,14 @@ def compile(
     variables: Sequence[Request],
     solver: str | AbstractSolver | None = None,
     solver_args: Mapping[str, Any] | None = None,
+    *,
+    gp: bool = False,
 ) -> CompiledProblem:
     """Compile a parametric CVXPY problem to its solution map on NumPy arrays.
 
     Arguments and errors are those of `optlayers.construction.construct`.
     """
-    return CompiledProblem(*construct(problem, parameters, variables, solver, solver_args))
+    return CompiledProblem(*construct(problem, parameters, variables, solver, solver_args, gp=gp))
 
 
 def _as_float(value: Any, name: str) -> Array:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optlayers.compiler import Problem, ProblemParameter, Request, compile_problem
-from optlayers.errors import UnsupportedError
 from optlayers.kkt import SymmetricSystem
 from optlayers.solution_map import ConeSolutionMap
 from optlayers.solvers import AbstractSolver, Call, choose, read_arguments
@@ -32,17 +31,13 @@ def construct(
     solver: "OSQP", "SCS", "CLARABEL"; a solver object; or None, which chooses by structure.
     solver_args: cvxpylayers' spellings (eps, max_iters, solve_method, acceleration_lookback, n_jobs_forward,
         n_jobs_backward, mode, verbose) or the solver's own option names.
-    gp: geometric programs are refused by this version.
+    gp: whether the problem is a geometric program (DGP).
     canon_backend: CVXPY's canonicalization backend ("CPP", "SCIPY", "COO"), None for its choice.
 
     Raises `ProblemError` if the problem cannot be compiled, `VerificationError` if the result does not reproduce
     CVXPY's own data, `OptionError` for solvers and options that do not exist.
     """
-    if gp:
-        raise UnsupportedError(
-            "geometric programs (gp=True) need exponential cones, which this version does not compile."
-        )
-    parametric = compile_problem(problem, parameters, variables, canon_backend)
+    parametric = compile_problem(problem, parameters, variables, canon_backend, gp=gp)
     choice = choose(parametric.structure, solver)
     call = read_arguments(Call(choice.solver, choice.named, choice.direct), {"verbose": verbose, **(solver_args or {})})
     reason = choice.reason if call.solver.name == choice.solver.name else "as solver_args asks"

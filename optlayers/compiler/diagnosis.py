@@ -1,7 +1,8 @@
 """Why a CVXPY problem cannot be compiled: the smallest expression at fault, its place, the reason, the next step.
 
-A problem compiles if its variables are real and continuous, if it is convex by the rules of disciplined convex
-programming (DCP), and if its data are affine in the parameters (DPP: the same rules, parameters counted as variables).
+A problem compiles if its parameters are real, its variables continuous, if it is convex by the rules of disciplined
+convex programming (DCP), and if its data are affine in the parameters (DPP: the same rules, parameters counted as
+variables).
 
 Source: Agrawal et al. (2019), "Differentiable convex optimization layers", section 4.1.
 """
@@ -9,6 +10,7 @@ Source: Agrawal et al. (2019), "Differentiable convex optimization layers", sect
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import cvxpy as cp
 from cvxpy.reductions.dcp2cone.canonicalizers import CANON_METHODS
@@ -39,6 +41,41 @@ def diagnose(problem: cp.Problem) -> None:
     reject_misjudged(problem)
 
 
+def diagnose_geometric(problem: cp.Problem) -> None:
+    """Raise the first reason why `problem` cannot be compiled as a geometric program; return None if there is none.
+
+    Raises `MixedIntegerError`, `UnsupportedError`, `NotConvexError`, `NotDPPError`.
+    """
+    reject_discrete(problem)
+    reject_unsupported(problem)
+    for index, expression in enumerate([problem.objective, *problem.constraints]):
+        if not expression.is_dgp():
+            place = f"constraints[{index - 1}]" if index else "the objective"
+            raise NotConvexError(
+                f"{place}, {shorten(smallest_geometric_fault(expression))}, does not follow the rules of "
+                "disciplined geometric programming (DGP).\n"
+                "  next step: minimise posynomials of positive variables, with constraints posynomial <= monomial and "
+                "monomial == monomial; a convex problem needs no gp=True"
+            )
+    with scopes.dpp_scope():
+        for index, expression in enumerate([problem.objective, *problem.constraints]):
+            if not expression.is_dgp(dpp=True):
+                place = f"constraints[{index - 1}]" if index else "the objective"
+                raise NotDPPError(
+                    f"{place}, {shorten(smallest_geometric_fault(expression))}, is log-log convex, but the "
+                    "logarithm of its data is not affine in those of the parameters (it is not DPP).\n"
+                    "  next step: use positive parameters as factors of monomials, and as exponents only of variables"
+                )
+
+
+def smallest_geometric_fault(expression: Any) -> Any:
+    """The smallest sub-expression that is neither log-log convex nor log-log concave; else the expression itself."""
+    for argument in expression.args:
+        if not (argument.is_log_log_convex() or argument.is_log_log_concave()):
+            return smallest_geometric_fault(argument)
+    return expression
+
+
 def reject_discrete(problem: cp.Problem) -> None:
     """Raise `MixedIntegerError` if a variable may take separate values only."""
     found = [f"variable {v.name()}" for v in problem.variables() if len(v.boolean_idx) + len(v.integer_idx) > 0]
@@ -57,18 +94,17 @@ def reject_discrete(problem: cp.Problem) -> None:
 
 
 def reject_unsupported(problem: cp.Problem) -> None:
-    """Raise `UnsupportedError` if the problem has no variable, or complex variables or parameters."""
+    """Raise `UnsupportedError` if the problem has no variable, or a complex parameter."""
     if not problem.variables():
         raise UnsupportedError(
             f"the problem has no variable: {shorten(problem.objective)}.\n"
             "  next step: compute its value from the parameters directly, no layer is needed"
         )
-    for leaf in [*problem.variables(), *problem.parameters()]:
-        if leaf.is_complex():
-            kind = "parameter" if isinstance(leaf, cp.Parameter) else "variable"
+    for parameter in problem.parameters():
+        if parameter.is_complex():
             raise UnsupportedError(
-                f"{kind} {leaf.name()} is complex, but layers are real.\n"
-                f"  next step: state the problem with two real {kind}s, the real and the imaginary part"
+                f"parameter {parameter.name()} is complex, but the arguments of layers are real.\n"
+                "  next step: make it of two real parameters, real + 1j * imaginary"
             )
 
 
@@ -80,7 +116,7 @@ def reject_nonconvex(problem: cp.Problem) -> None:
         raise NotConvexError(
             f"the problem is not convex, but a geometric program (convex in the logarithms of its positive variables): "
             f"{shorten(problem.objective)}.\n"
-            "  next step: this version has no gp=True; write the problem in the logarithms of its variables"
+            "  next step: make the layer with gp=True"
         )
     headline = "the problem is not convex by the rules of disciplined convex programming (DCP)"
     for part in list_demands(problem):

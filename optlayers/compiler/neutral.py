@@ -16,15 +16,16 @@ from typing import Any, final
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
-from cvxpy.constraints import NonNeg, Zero
+from cvxpy.constraints import SOC, ExpCone, NonNeg, PowCone3D, PowConeND, SvecPSD, Zero
 from cvxpy.reductions.chain import Chain
 from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ParamConeProg
 from cvxpy.reductions.solution import Solution
 from cvxpy.reductions.solvers import utilities
 from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
+from cvxpy.utilities.psd_utils import TriangleKind
 from jaxtyping import Float
 
-from optlayers.cones import AbstractCone, Nonnegative, Product
+from optlayers.cones import AbstractCone, Exponential, Nonnegative, Power, Product, SecondOrder, Semidefinite
 from optlayers.cones import Zero as ZeroCone
 from optlayers.errors import UnsupportedError, VerificationError
 
@@ -38,9 +39,19 @@ KNOWN_FIELDS = frozenset(
 
 @final
 class _Neutral(ConicSolver):  # type: ignore[misc]
-    """A solver description for CVXPY: zero and nonnegative cones, a quadratic objective, no separate bounds."""
+    """A solver description for CVXPY: every cone with its rows in our order, a quadratic objective, no other bounds."""
 
-    SUPPORTED_CONSTRAINTS = [Zero, NonNeg]  # noqa: RUF012 - the name and type are CVXPY's
+    SUPPORTED_CONSTRAINTS = [  # noqa: RUF012 - the name and type are CVXPY's
+        Zero,
+        NonNeg,
+        SOC,
+        SvecPSD,
+        ExpCone,
+        PowCone3D,
+        PowConeND,
+    ]
+    PSD_TRIANGLE_KIND = TriangleKind.UPPER
+    PSD_SQRT2_SCALING = True
     BOUNDED_VARIABLES = False
     DIR_CONE_KINDS: frozenset[str] = frozenset()
     EXP_CONE_ORDER = (0, 1, 2)
@@ -100,7 +111,15 @@ class Canonical:
     def cones(self) -> Product:
         """The cones of the rows, in CVXPY's order."""
         dims = self.program.cone_dims
-        factors: tuple[AbstractCone, ...] = (ZeroCone(int(dims.zero)), Nonnegative(int(dims.nonneg)))
+        factors: tuple[AbstractCone, ...] = (
+            ZeroCone(int(dims.zero)),
+            Nonnegative(int(dims.nonneg)),
+            *(SecondOrder(int(dimension)) for dimension in dims.soc),
+            *(Semidefinite(int(order)) for order in dims.psd),
+            *(Exponential() for _ in range(int(dims.exp))),
+            *(Power((float(exponent), 1 - float(exponent))) for exponent in dims.p3d),
+            *(Power(tuple(float(exponent) for exponent in exponents)) for exponents in dims.pnd),
+        )
         return Product(tuple(cone for cone in factors if cone.size > 0))
 
     def invert(self, x: Float[np.ndarray, " n"], y: Float[np.ndarray, " m"]) -> Any:
@@ -136,22 +155,21 @@ def canonicalize(
             )
     except cp.SolverError:
         raise UnsupportedError(
-            "the problem needs a cone that this version does not compile: it takes linear and quadratic objectives "
-            "with linear constraints. Atoms such as cp.norm(x, 2), cp.exp, cp.log, cp.lambda_max, or a quadratic "
-            "function in a constraint need second-order, exponential or semidefinite cones."
+            "CVXPY cannot bring the problem to linear, second-order, semidefinite, exponential and power cones. "
+            "See cvxpy.Problem.get_problem_data for which part it is."
         ) from None
-    _check_complete(program)
-    return Canonical(program, chain, inverse_data)
+    canonical = Canonical(program, chain, inverse_data)
+    _check_complete(canonical)
+    return canonical
 
 
-def _check_complete(program: Any) -> None:
+def _check_complete(canonical: Canonical) -> None:
+    program = canonical.program
     unread = {name for name, value in vars(program).items() if name not in KNOWN_FIELDS and not _is_empty(value)}
     for name in ("lower_bounds", "upper_bounds", "lb_tensor", "ub_tensor", "dir_cones"):
         if not _is_empty(getattr(program, name, None)):
             unread.add(name)
-    dims = program.cone_dims
-    others = (*dims.soc, *dims.psd, *dims.p3d, *dims.pnd, *([3] * dims.exp))
-    if others or dims.zero + dims.nonneg != program.constr_size:
+    if canonical.cones.size != program.constr_size:
         unread.add("cone_dims")
     if unread:
         raise VerificationError(

@@ -3,52 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
 from optlayers.compiler.neutral import Canonical
-from optlayers.errors import ProblemError, VerificationError
+from optlayers.errors import ProblemError, UnsupportedError, VerificationError
 from optlayers.program import AffineMap, Output
 
 Request: TypeAlias = cp.Variable | cp.Constraint
 
 
-def read_output(problem: cp.Problem, request: Request) -> tuple[Output, Request]:
-    """Name and shape of a requested output, and the request with a constraint's dual variable resolved to it.
+@final
+@dataclass(frozen=True, eq=False)
+class Dual:
+    """One of the dual variables of a constraint: the one that its `part` counts."""
 
-    A constraint stands for its dual variable. Raises `ProblemError` if the request is not part of the problem.
+    constraint: cp.Constraint
+    part: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that CVXPY gives the dual variable."""
+        return tuple(self.constraint.dual_variables[self.part].shape)
+
+
+Target: TypeAlias = cp.Variable | Dual
+"""A request, resolved."""
+
+
+def read_output(problem: cp.Problem, request: Request) -> tuple[Output, Target]:
+    """Name and shape of a requested output, and what it stands for.
+
+    A constraint stands for its dual variable. Raises `ProblemError` if the request is not part of the problem, or if
+    the constraint has several dual variables.
     """
     if isinstance(request, cp.Variable):
-        for constraint in problem.constraints:
-            if any(dual.id == request.id for dual in constraint.dual_variables):
-                return read_output(problem, constraint)
+        for number, constraint in enumerate(problem.constraints):
+            for part, dual in enumerate(constraint.dual_variables):
+                if dual.id == request.id:
+                    return _dual_output(number, Dual(constraint, part))
         if request.id not in {variable.id for variable in problem.variables()}:
             raise ProblemError(
                 f"variable '{request.name()}' is not a variable of the problem, nor the dual variable of one of its "
                 f"constraints. The variables are {', '.join(variable.name() for variable in problem.variables())}."
+            )
+        if request.is_complex():
+            raise UnsupportedError(
+                f"variable '{request.name()}' is complex, and outputs are real. Ask for real variables that equal "
+                "its parts: re == cp.real(z), im == cp.imag(z)."
             )
         return Output(request.name(), tuple(request.shape)), request
     if isinstance(request, cp.Constraint):
         ids = [constraint.id for constraint in problem.constraints]
         if request.id not in ids:
             raise ProblemError(f"the constraint {request} is not one of the problem's constraints.")
-        return Output(f"dual of constraints[{ids.index(request.id)}]", tuple(request.shape)), request
+        number = ids.index(request.id)
+        if len(request.dual_variables) != 1:
+            raise ProblemError(
+                f"constraints[{number}] has {len(request.dual_variables)} dual variables. Ask for the ones that you "
+                "want, as in constraint.dual_variables[0]."
+            )
+        return _dual_output(number, Dual(problem.constraints[number], 0))
     raise ProblemError(
         f"variables must be CVXPY variables, constraints (for their dual variables) or dual variables; "
         f"one is {request!r}."
     )
 
 
-def compile_recovery(canonical: Canonical, requests: Sequence[Request]) -> AffineMap:
-    """The map from (x, y), of length n + m, to the requests, each flattened by rows."""
+def _dual_output(number: int, dual: Dual) -> tuple[Output, Dual]:
+    if any(argument.is_complex() for argument in dual.constraint.args):
+        raise UnsupportedError(
+            f"constraints[{number}] is complex, and outputs are real. Constrain real and imaginary parts by "
+            "themselves, and ask for their dual variables."
+        )
+    name = f"dual of constraints[{number}]"
+    if len(dual.constraint.dual_variables) > 1:
+        name = f"{name}, part {dual.part}"
+    return Output(name, dual.shape), dual
+
+
+def compile_recovery(canonical: Canonical, targets: Sequence[Target]) -> AffineMap:
+    """The map from (x, y), of length n + m, to the targets, each flattened by rows."""
     n, m = canonical.n, canonical.m
-    duals = _dual_rows(canonical, [request for request in requests if isinstance(request, cp.Constraint)])
+    duals = iter(_dual_rows(canonical, [target for target in targets if isinstance(target, Dual)]))
     blocks = [
-        _variable_rows(canonical, request) if isinstance(request, cp.Variable) else duals[request.id]
-        for request in requests
+        _variable_rows(canonical, target) if isinstance(target, cp.Variable) else next(duals) for target in targets
     ]
     matrix = sp.vstack([*blocks, sp.csr_matrix((0, n + m))], format="csr")
     return AffineMap(matrix, np.zeros(matrix.shape[0]))
@@ -76,40 +119,48 @@ def _variable_rows(canonical: Canonical, variable: cp.Variable) -> sp.csr_matrix
     )
 
 
-def _dual_rows(canonical: Canonical, constraints: Sequence[cp.Constraint]) -> dict[int, sp.csr_matrix]:
-    """What CVXPY's own chain makes of y for each constraint, found by probing it.
+def _dual_rows(canonical: Canonical, duals: Sequence[Dual]) -> list[sp.csr_matrix]:
+    """What CVXPY's own chain makes of y for each dual variable, found by probing it.
 
     Each entry of a dual variable is a multiple of one entry of y. Probing with all ones gives the multiples; probing
     with the j-th binary digit of each row's number gives the j-th digit of the row, so that some log2(m) calls of
     CVXPY's inversion determine signs, scalings and order whatever its conventions are.
     """
-    if not constraints:
-        return {}
+    if not duals:
+        return []
     n, m = canonical.n, canonical.m
     digits = max(1, int(m).bit_length())
-    multiples = _probe(canonical, constraints, np.ones(m))
+    multiples = _probe(canonical, duals, np.ones(m))
     found = [np.zeros(multiple.shape, dtype=np.int64) for multiple in multiples]
     for digit in range(digits):
         probe = ((np.arange(m) >> digit) & 1).astype(np.float64)
-        for index, (value, multiple) in enumerate(zip(_probe(canonical, constraints, probe), multiples, strict=True)):
+        for index, (value, multiple) in enumerate(zip(_probe(canonical, duals, probe), multiples, strict=True)):
             found[index] |= np.where((multiple != 0) & (value == multiple), 1 << digit, 0)
-    blocks: dict[int, sp.csr_matrix] = {}
-    for constraint, multiple, rows in zip(constraints, multiples, found, strict=True):
-        entries = np.arange(len(multiple))
-        blocks[constraint.id] = sp.csr_matrix((multiple, (entries, n + rows)), shape=(len(multiple), n + m))
-    return blocks
+    return [
+        sp.csr_matrix((multiple, (np.arange(len(multiple)), n + rows)), shape=(len(multiple), n + m))
+        for multiple, rows in zip(multiples, found, strict=True)
+    ]
 
 
-def _probe(canonical: Canonical, constraints: Sequence[cp.Constraint], y: np.ndarray) -> list[np.ndarray]:
+def _probe(canonical: Canonical, duals: Sequence[Dual], y: np.ndarray) -> list[np.ndarray]:
     solution = canonical.invert(np.zeros(canonical.n), y)
-    return [dual_value(solution, constraint).ravel() for constraint in constraints]
+    return [dual_value(solution, dual).ravel() for dual in duals]
 
 
-def dual_value(solution: Any, constraint: cp.Constraint) -> np.ndarray:
-    """A constraint's dual value in CVXPY's solution, with the constraint's shape."""
-    value = solution.dual_vars.get(constraint.id)
-    if value is None or np.size(value) != constraint.size:
+def dual_value(solution: Any, dual: Dual) -> np.ndarray:
+    """A dual variable's value in CVXPY's solution, with its shape: CVXPY splits the value of a constraint itself."""
+    constraint, value = dual.constraint, solution.dual_vars.get(dual.constraint.id)
+    if value is None:
+        raise VerificationError(f"CVXPY {cp.__version__} gives no dual value for the constraint {constraint}.")
+    before = [variable.value for variable in constraint.dual_variables]
+    try:
+        constraint.save_dual_value(value)
+        part = constraint.dual_variables[dual.part].value
+    finally:
+        for variable, old in zip(constraint.dual_variables, before, strict=True):
+            variable.save_value(old)
+    if part is None or np.size(part) != int(np.prod(dual.shape)):
         raise VerificationError(
             f"CVXPY {cp.__version__} gives no dual value of the expected size for the constraint {constraint}."
         )
-    return np.asarray(value, dtype=np.float64).reshape(constraint.shape)
+    return np.asarray(part, dtype=np.float64).reshape(dual.shape)

@@ -139,11 +139,15 @@ class Semidefinite(AbstractRule):
 @final
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A named argument of a layer: its shape, and the rules that its values must satisfy."""
+    """A named argument of a layer: its shape, and the rules that its values must satisfy.
+
+    A `logarithmic` one enters theta by its logarithm, as the parameters of geometric programs do.
+    """
 
     name: str
     shape: tuple[int, ...]
     rules: tuple[AbstractRule, ...]
+    logarithmic: bool = False
 
     @property
     def size(self) -> int:
@@ -151,7 +155,13 @@ class Parameter:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def check(self, values: Float[np.ndarray, "B *shape"], batch: tuple[int, ...]) -> None:
-        """Raise `ArgumentError` unless every value is finite and satisfies all rules; `batch` is B unflattened."""
+        """Raise `ArgumentError` unless every value is finite and satisfies all rules; `batch` is B unflattened.
+
+        The values are those of theta: logarithms, if the parameter is logarithmic.
+        """
+        if self.logarithmic:
+            self._require(_all(np.isfinite(values)), "positive and finite", batch)
+            values = np.exp(values)
         self._require(_all(np.isfinite(values)), "finite (no NaN, no infinity)", batch)
         for rule in self.rules:
             self._require(rule.holds(values), rule.expectation, batch)

@@ -17,10 +17,12 @@ from optlayers.program.parameter import Parameter
 @final
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A variable or dual variable that a layer returns."""
+    """A variable or dual variable that a layer returns; an `exponential` one is the exponential of what is recovered,
+    as the variables of geometric programs are."""
 
     name: str
     shape: tuple[int, ...]
+    exponential: bool = False
 
     @property
     def size(self) -> int:
@@ -31,7 +33,10 @@ class Output:
 @final
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """theta (*B, p) holds the parameters one after the other, each flattened by rows; so do the outputs (*B, k)."""
+    """theta (*B, p) holds the parameters one after the other, each flattened by rows; so do the outputs (*B, k).
+
+    Logarithmic parameters are held by their logarithms, exponential outputs as well.
+    """
 
     parameters: tuple[Parameter, ...]
     outputs: tuple[Output, ...]
@@ -89,7 +94,17 @@ class Signature:
         return batch
 
     def pack(self, xp: Arrays, arguments: Sequence[Any]) -> Float[Any, "*B p"]:
-        """theta (*B, p) of the arguments, broadcast and flattened."""
+        """theta (*B, p) of the arguments, broadcast and flattened; logarithms of what is not positive are NaN or
+        infinite, which `check_values` reports."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            entries = [
+                xp.log(argument) if parameter.logarithmic else argument
+                for parameter, argument in zip(self.parameters, arguments, strict=True)
+            ]
+        return self.flatten(xp, entries)
+
+    def flatten(self, xp: Arrays, arguments: Sequence[Any]) -> Float[Any, "*B p"]:
+        """Arrays of the parameters' shapes, broadcast, flattened and side by side."""
         batch = self.batch_shape([tuple(argument.shape) for argument in arguments])
         flat = [
             xp.reshape(xp.broadcast_to(argument, (*batch, *parameter.shape)), (*batch, parameter.size))
@@ -99,6 +114,11 @@ class Signature:
 
     def unpack(self, xp: Arrays, flat: Float[Any, "*B k"]) -> tuple[Any, ...]:
         """The outputs (*B, *shape) of the flat output."""
+        parts = zip(self.outputs, self.split(xp, flat), strict=True)
+        return tuple(xp.exp(part) if output.exponential else part for output, part in parts)
+
+    def split(self, xp: Arrays, flat: Float[Any, "*B k"]) -> tuple[Any, ...]:
+        """Arrays (*B, *shape) of the outputs' shapes from the flat vector."""
         batch = tuple(flat.shape[:-1])
         result: list[Any] = []
         start = 0
@@ -106,6 +126,18 @@ class Signature:
             result.append(xp.reshape(flat[..., start : start + output.size], (*batch, *output.shape)))
             start += output.size
         return tuple(result)
+
+    def parameter_slopes(self, theta: Float[np.ndarray, "*B p"]) -> Float[np.ndarray, "*B p"]:
+        """The derivative of each entry of theta by its argument: 1 / value where theta holds the logarithm."""
+        logarithmic = np.repeat(
+            [parameter.logarithmic for parameter in self.parameters], [parameter.size for parameter in self.parameters]
+        )
+        return np.where(logarithmic.astype(np.bool_), np.exp(-theta), 1.0)
+
+    def output_slopes(self, outputs: Sequence[Float[np.ndarray, "..."]]) -> tuple[Float[np.ndarray, "..."], ...]:
+        """The derivative of each output by what is recovered: the output itself where it is an exponential."""
+        parts = zip(self.outputs, outputs, strict=True)
+        return tuple(value if output.exponential else np.ones_like(value) for output, value in parts)
 
     def check_values(self, theta: Float[np.ndarray, "*B p"]) -> None:
         """Raise `ArgumentError` for the first parameter with a value that breaks its rules."""

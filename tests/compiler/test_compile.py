@@ -14,7 +14,7 @@ import optlayers
 import optlayers.compiler.compile as compile_module
 import optlayers.compiler.neutral as neutral
 from optlayers.compiler import compile_problem
-from optlayers.errors import ProblemError, UnsupportedError, VerificationError
+from optlayers.errors import ProblemError, VerificationError
 from optlayers.program import AffineMap
 
 
@@ -110,14 +110,6 @@ def test_a_part_of_the_problem_put_elsewhere_is_caught(monkeypatch: pytest.Monke
     monkeypatch.setattr(neutral._Neutral, "apply", elsewhere)
     with pytest.raises(VerificationError, match=rf"CVXPY {cp.__version__} put part of the problem.*{name}"):
         compile_problem(*bounded_problem())
-
-
-def test_cones_that_are_not_compiled_are_refused() -> None:
-    x, c = cp.Variable(3), cp.Parameter(3)
-    with pytest.raises(UnsupportedError, match="second-order"):
-        compile_problem(cp.Problem(cp.Minimize(cp.norm(x - c, 2))), [c], [x])
-    with pytest.raises(UnsupportedError, match="geometric"):
-        optlayers.construction.construct(cp.Problem(cp.Minimize(c @ x)), [c], [x], gp=True)
 
 
 def test_what_is_not_a_problem_or_an_output() -> None:

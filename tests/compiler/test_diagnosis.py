@@ -84,9 +84,9 @@ PROBLEM_CASES = [
     case(UnsupportedError, lambda: minimize(q), "minimize q", "no variable", "no layer is needed"),
     case(
         UnsupportedError,
-        lambda: minimize(cp.real(cp.Variable(name="v", complex=True))),
-        "variable v",
-        "two real variables",
+        lambda: minimize(cp.real(cp.Parameter(name="v", complex=True) * cp.Variable())),
+        "parameter v",
+        "two real parameters",
     ),
     case(
         UnsupportedError,
