@@ -9,10 +9,12 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float
 
+from optlayers.backward import AbstractBackward
 from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.errors import ArgumentError
 from optlayers.exact_solve import Report
+from optlayers.kkt import Cost, DerivativeReport
 from optlayers.solution_map import ConeSolutionMap, Residuals
 from optlayers.solvers import AbstractSolver
 
@@ -51,6 +53,16 @@ class CompiledProblem:
     def solver(self) -> AbstractSolver:
         return self.solution_map.call.solver
 
+    @property
+    def backward(self) -> AbstractBackward:
+        """The method that solves the linear systems of derivatives."""
+        return self.solution_map.backward
+
+    @property
+    def cost(self) -> Cost:
+        """What one factorization of the optimality conditions costs, by estimate."""
+        return self.solution_map.system.cost
+
     def solve(self, *arguments: Any, solver_args: Mapping[str, Any] | None = None, **named: Any) -> Solution:
         """Solve for parameter values (*B, *shape), by position or by the parameters' names; batch axes broadcast.
 
@@ -73,23 +85,34 @@ class CompiledProblem:
 
         A tangent has its parameter's shape, (*B, *shape) as given to `solve` or more leading axes, which broadcast.
         """
+        return self.jvp_and_reports(solution, *tangents)[0]
+
+    def jvp_and_reports(
+        self, solution: Solution, *tangents: Any
+    ) -> tuple[tuple[Array, ...], tuple[DerivativeReport, ...]]:
+        """`jvp`, and for each element of the flattened batch how its derivative was computed and how exactly."""
         signature = self.solution_map.parametric.signature
         values = [
             _as_float(value, parameter.name)
             for value, parameter in zip(signature.order(tangents, {}), signature.parameters, strict=True)
         ]
         slopes = signature.parameter_slopes(solution.residuals.theta)
-        d_out = self.solution_map.derivative(solution.residuals, signature.flatten(np, values) * slopes, False)
-        return tuple(
-            np.asarray(slope * part)
-            for slope, part in zip(signature.output_slopes(solution.outputs), signature.split(np, d_out), strict=True)
-        )
+        d_theta = signature.flatten(np, values) * slopes
+        d_out, reports = self.solution_map.differentiate(solution.residuals, d_theta, False)
+        parts = zip(signature.output_slopes(solution.outputs), signature.split(np, d_out), strict=True)
+        return tuple(np.asarray(slope * part) for slope, part in parts), tuple(reports)
 
     def vjp(self, solution: Solution, *cotangents: Any) -> tuple[Array, ...]:
         """The cotangents of the parameters for cotangents of the outputs, one for each output, of the output's shape.
 
         The cotangent of a parameter has the shape given to `solve`; one shared by the batch receives the sum.
         """
+        return self.vjp_and_reports(solution, *cotangents)[0]
+
+    def vjp_and_reports(
+        self, solution: Solution, *cotangents: Any
+    ) -> tuple[tuple[Array, ...], tuple[DerivativeReport, ...]]:
+        """`vjp`, and for each element of the flattened batch how its derivative was computed and how exactly."""
         signature = self.solution_map.parametric.signature
         if len(cotangents) != len(signature.outputs):
             raise ArgumentError(
@@ -105,9 +128,8 @@ class CompiledProblem:
                     f"the cotangent of '{output.name}' has shape {array.shape}; {(*batch, *output.shape)} was expected."
                 )
             flat.append((slope * array).reshape(*batch, output.size))
-        g_theta = self.solution_map.derivative(
-            solution.residuals, np.concatenate([*flat, np.zeros((*batch, 0))], axis=-1), True
-        )
+        g_out = np.concatenate([*flat, np.zeros((*batch, 0))], axis=-1)
+        g_theta, reports = self.solution_map.differentiate(solution.residuals, g_out, True)
         g_theta = g_theta * signature.parameter_slopes(solution.residuals.theta)
         result = []
         start = 0
@@ -115,7 +137,7 @@ class CompiledProblem:
             part = g_theta[..., start : start + parameter.size].reshape((*batch, *parameter.shape))
             result.append(_sum_to(part, shape))
             start += parameter.size
-        return tuple(result)
+        return tuple(result), tuple(reports)
 
 
 def compile(
@@ -126,12 +148,16 @@ def compile(
     solver_args: Mapping[str, Any] | None = None,
     *,
     gp: bool = False,
+    backward: str | AbstractBackward | None = None,
+    derivative: str = "kkt",
 ) -> CompiledProblem:
     """Compile a parametric CVXPY problem to its solution map on NumPy arrays.
 
     Arguments and errors are those of `optlayers.construction.construct`.
     """
-    return CompiledProblem(*construct(problem, parameters, variables, solver, solver_args, gp=gp))
+    return CompiledProblem(
+        *construct(problem, parameters, variables, solver, solver_args, gp=gp, backward=backward, derivative=derivative)
+    )
 
 
 def _as_float(value: Any, name: str) -> Array:

@@ -6,10 +6,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from optlayers.backward import AbstractBackward, choose_backward
 from optlayers.compiler import Problem, ProblemParameter, Request, compile_problem
-from optlayers.kkt import SymmetricSystem
+from optlayers.errors import CostWarning
+from optlayers.kkt import Cost, SymmetricSystem
 from optlayers.solution_map import ConeSolutionMap
 from optlayers.solvers import AbstractSolver, Call, choose, read_arguments
+from optlayers.user_warning import warn_user
+
+ANNOUNCED_SECONDS = 0.5
+"""Factorizations that take longer than this, by estimate, are announced."""
+
+ANNOUNCED_BYTES = 1e9
+"""So are factorizations that take more memory than this."""
 
 
 def construct(
@@ -22,6 +31,8 @@ def construct(
     gp: bool = False,
     verbose: bool = False,
     canon_backend: str | None = None,
+    backward: str | AbstractBackward | None = None,
+    derivative: str = "kkt",
 ) -> tuple[ConeSolutionMap, str]:
     """The solution map of a CVXPY problem, and why its solver was taken.
 
@@ -32,16 +43,32 @@ def construct(
     solver_args: cvxpylayers' spellings (eps, max_iters, solve_method, acceleration_lookback, n_jobs_forward,
         n_jobs_backward, mode, verbose) or the solver's own option names.
     gp: whether the problem is a geometric program (DGP).
+    backward: the method that solves the linear systems of derivatives, by name ("sparse direct", "batched dense",
+        "lsmr", "minimum norm", "smoothed") or as an object; or None, which chooses by size.
+    derivative: the equations that are differentiated, "kkt" or "hsde" (the homogeneous self-dual residual map).
     canon_backend: CVXPY's canonicalization backend ("CPP", "SCIPY", "COO"), None for its choice.
 
     Raises `ProblemError` if the problem cannot be compiled, `VerificationError` if the result does not reproduce
-    CVXPY's own data, `OptionError` for solvers and options that do not exist.
+    CVXPY's own data, `OptionError` for solvers, methods and options that do not exist. Warns `CostWarning` if one
+    factorization takes long or much memory.
     """
     parametric = compile_problem(problem, parameters, variables, canon_backend, gp=gp)
     choice = choose(parametric.structure, solver)
     call = read_arguments(Call(choice.solver, choice.named, choice.direct), {"verbose": verbose, **(solver_args or {})})
     reason = choice.reason if call.solver.name == choice.solver.name else "as solver_args asks"
-    return ConeSolutionMap(parametric, call, SymmetricSystem(parametric.structure)), reason
+    system = SymmetricSystem(parametric.structure)
+    method = choose_backward(system.cost, backward, derivative)
+    _announce(system.cost)
+    return ConeSolutionMap(parametric, call, system, backward=method), reason
+
+
+def _announce(cost: Cost) -> None:
+    if cost.seconds > ANNOUNCED_SECONDS or cost.bytes > ANNOUNCED_BYTES:
+        warn_user(
+            f"the optimality conditions of this problem are {cost}. A solve takes some three of them beside the "
+            "solver's own work, a derivative one. Smaller semidefinite constraints cost less.",
+            CostWarning,
+        )
 
 
 def with_arguments(solution_map: ConeSolutionMap, solver_args: Mapping[str, Any] | None) -> ConeSolutionMap:

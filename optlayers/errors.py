@@ -128,6 +128,11 @@ class AccuracyWarning(OptLayersWarning):
 
 
 @final
+class CostWarning(OptLayersWarning):
+    """A layer whose solves and derivatives take long or much memory, by estimate; said before anything is computed."""
+
+
+@final
 class SingularWarning(OptLayersWarning):
     """The derivative does not exist: a documented choice was returned (docs/mathematics.md, "Degeneracy")."""
 

@@ -130,7 +130,13 @@ class ConeSolutionMap:
     def derivative(
         self, residuals: Residuals, v: Float[np.ndarray, "*C size"], transpose: bool
     ) -> Float[np.ndarray, "*D other"]:
-        """J v (v a direction of theta), or J' v (v a cotangent of the output), at the solution in `residuals`.
+        """J v (v a direction of theta), or J' v (v a cotangent of the output), at the solution in `residuals`."""
+        return self.differentiate(residuals, v, transpose)[0]
+
+    def differentiate(
+        self, residuals: Residuals, v: Float[np.ndarray, "*C size"], transpose: bool
+    ) -> tuple[Float[np.ndarray, "*D other"], list[DerivativeReport]]:
+        """What `derivative` returns, and a report for each element of the flattened batch.
 
         Leading axes broadcast; each distinct solution is factored once, however many vectors meet it.
         Warns `SingularWarning` where the derivative does not exist and the documented choice was taken.
@@ -147,11 +153,12 @@ class ConeSolutionMap:
         )
         inner = parametric.recovery.vjp(vectors) if transpose else parametric.data.jvp(vectors)
         results = self.backward.multiply(self.system, points, inner, transpose, self.call.backward_threads or 1)
-        self._warn_derivatives([self._judge(result.report) for result in results], batch)
+        reports = [self._judge(result.report) for result in results]
+        self._warn_derivatives(reports, batch)
         size = parametric.structure.data_size if transpose else parametric.structure.n + parametric.structure.m
         products = np.array([result.values for result in results]).reshape(*vectors.shape[:2], size)
         values = parametric.data.vjp(products) if transpose else parametric.recovery.jvp(products)
-        return _ungroup(values, lead, batch)
+        return _ungroup(values, lead, batch), reports
 
     @property
     def _forward_threads(self) -> int:

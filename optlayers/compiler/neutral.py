@@ -7,8 +7,9 @@ else, gets everything in (P, q, A, b). That nothing was left out is checked, not
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
@@ -118,13 +119,19 @@ class Canonical:
             *(Semidefinite(int(order)) for order in dims.psd),
             *(Exponential() for _ in range(int(dims.exp))),
             *(Power((float(exponent), 1 - float(exponent))) for exponent in dims.p3d),
-            *(Power(tuple(float(exponent) for exponent in exponents)) for exponents in dims.pnd),
+            *(Power(_normalized(exponents)) for exponents in dims.pnd),
         )
         return Product(tuple(cone for cone in factors if cone.size > 0))
 
     def invert(self, x: Float[np.ndarray, " n"], y: Float[np.ndarray, " m"]) -> Any:
         """CVXPY's own solution of the original problem from a point of the cone program."""
         return self.chain.invert((x, y), self.inverse_data)
+
+
+def _normalized(exponents: Sequence[float]) -> tuple[float, ...]:
+    """Exponents that sum to one to rounding; CVXPY lets them miss it by 1e-6."""
+    total = math.fsum(exponents)
+    return tuple(float(exponent) / total for exponent in exponents)
 
 
 @contextmanager

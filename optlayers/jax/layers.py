@@ -8,6 +8,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
+from optlayers.backward import AbstractBackward
 from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.jax.arrays import as_array
@@ -26,6 +27,7 @@ class CvxpyLayer:
     Arguments as in `optlayers.construction.construct`, and as in cvxpylayers.
 
     solver, solver_reason: the forward solver and why it was taken.
+    backward: the method that solves the linear systems of derivatives.
     """
 
     def __init__(
@@ -38,14 +40,30 @@ class CvxpyLayer:
         verbose: bool = False,
         canon_backend: str | None = None,
         solver_args: Mapping[str, Any] | None = None,
+        *,
+        backward: str | AbstractBackward | None = None,
+        derivative: str = "kkt",
     ) -> None:
         self._solution_map, self.solver_reason = construct(
-            problem, parameters, variables, solver, solver_args, gp=gp, verbose=verbose, canon_backend=canon_backend
+            problem,
+            parameters,
+            variables,
+            solver,
+            solver_args,
+            gp=gp,
+            verbose=verbose,
+            canon_backend=canon_backend,
+            backward=backward,
+            derivative=derivative,
         )
 
     @property
     def solver(self) -> AbstractSolver:
         return self._solution_map.call.solver
+
+    @property
+    def backward(self) -> AbstractBackward:
+        return self._solution_map.backward
 
     def __call__(
         self, *arguments: Any, solver_args: Mapping[str, Any] | None = None, **named: Any

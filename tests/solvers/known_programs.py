@@ -50,6 +50,7 @@ PRODUCTS: dict[str, Product] = {
     ),
     "self-dual": Product((Dual(Semidefinite(3)), Dual(SecondOrder(3)), Dual(Nonnegative(2)), Dual(Dual(Zero(1))))),
     "dual": Product((Dual(Exponential()), Dual(Power((0.3, 0.7))), Zero(1), Dual(Power((0.2, 0.5, 0.3))))),
+    "dual and primal": Product((Dual(Exponential()), Dual(Power((0.3, 0.7))), Exponential(), Power((0.3, 0.7)))),
 }
 
 

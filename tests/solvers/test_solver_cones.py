@@ -16,6 +16,7 @@ from known_programs import (
     pairs,
     solved,
     unbounded,
+    vectorise,
 )
 
 from optlayers import OSQP, SCS, Clarabel
@@ -31,7 +32,7 @@ from optlayers.cones import (
     Zero,
 )
 from optlayers.errors import OptionError, Status
-from optlayers.program import ConeProgram, Point
+from optlayers.program import ConeProgram, Pattern, Point, Structure
 from optlayers.solvers import AbstractSolver, choose
 from optlayers.solvers.plain_cone import plain
 from optlayers.solvers.scs_form import scs_form
@@ -187,6 +188,33 @@ def test_the_form_of_scs() -> None:
     assert form.rows.tolist() == expected
     assert form.chained.tolist() == [0, 0]
     assert form.variables == 1
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
+def test_a_sparse_matrix_keeps_its_rows(solver: AbstractSolver) -> None:
+    """max x'1 with the tridiagonal matrix of ones and off-diagonal x semidefinite, which a solver may decompose."""
+    order = 8
+    A = -np.array([vectorise(link) for link in links(order)]).T
+    rows, columns = (places.astype(np.int32) for places in np.nonzero(A))
+    none = np.zeros(0, dtype=np.int32)
+    P, _ = Pattern.from_positions((order - 1, order - 1), none, none)
+    pattern, places = Pattern.from_positions(A.shape, rows, columns)
+    values = np.empty(pattern.size)
+    values[places] = A[rows, columns]
+    structure = Structure(P, pattern, Product((Semidefinite(order),)))
+    program = ConeProgram(structure, np.zeros(0), -np.ones(order - 1), values, vectorise(np.eye(order)))
+    result = solver.solve(program, None)
+    assert result.status is Status.SOLVED
+    assert max(residuals(program, result.point)) <= solver.accuracy
+    assert farthest_outside(structure.cones, result.point.s, result.point.y) <= solver.accuracy
+
+
+def links(order: int) -> list[np.ndarray]:
+    """For each pair of neighbours, the symmetric matrix with a one at both of its places."""
+    return [
+        np.outer(row, column) + np.outer(column, row)
+        for row, column in zip(np.eye(order)[:-1], np.eye(order)[1:], strict=True)
+    ]
 
 
 @pytest.mark.parametrize("solver", [OSQP(), SCS(), Clarabel()], ids=lambda solver: solver.name)
