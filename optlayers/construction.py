@@ -55,6 +55,7 @@ def construct(
     parametric = compile_problem(problem, parameters, variables, canon_backend, gp=gp)
     choice = choose(parametric.structure, solver)
     call = read_arguments(Call(choice.solver, choice.named, choice.direct), {"verbose": verbose, **(solver_args or {})})
+    call.solver.require(parametric.structure.cones)
     reason = choice.reason if call.solver.name == choice.solver.name else "as solver_args asks"
     system = SymmetricSystem(parametric.structure)
     method = choose_backward(system.cost, backward, derivative)
@@ -75,4 +76,6 @@ def with_arguments(solution_map: ConeSolutionMap, solver_args: Mapping[str, Any]
     """The map with the `solver_args` of one call."""
     if not solver_args:
         return solution_map
-    return dataclasses.replace(solution_map, call=read_arguments(solution_map.call, solver_args))
+    call = read_arguments(solution_map.call, solver_args)
+    call.solver.require(solution_map.parametric.structure.cones)
+    return dataclasses.replace(solution_map, call=call)

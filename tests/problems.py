@@ -27,13 +27,15 @@ class Instance:
     """A parametric problem, what is asked of it, and one regular value per parameter.
 
     `outputs` lists variables first; a constraint among them stands for its dual variable. `values` have the
-    parameters' full shapes: symmetric, semidefinite, diagonal and sparse parameters have dense arrays.
+    parameters' full shapes: symmetric, semidefinite, diagonal and sparse parameters have dense arrays. `gp` says
+    whether the problem is a geometric program.
     """
 
     problem: cp.Problem
     parameters: tuple[cp.Parameter, ...]
     outputs: tuple[cp.Variable | cp.Constraint, ...]
     values: tuple[np.ndarray, ...]
+    gp: bool = False
 
 
 @final
@@ -106,7 +108,7 @@ def _positive_definite(rng: np.random.Generator, n: int, condition: float) -> np
     return np.asarray((product + product.T) / 2)
 
 
-def _regression(rng: np.random.Generator, samples: int, n: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+def regression_data(rng: np.random.Generator, samples: int, n: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """Data A (samples, n) with columns of unit length on average, and b = A x + noise with every third x_i nonzero."""
     A = rng.standard_normal((samples, n)) / np.sqrt(samples)
     truth = np.where(np.arange(n) % 3 == 0, rng.choice([-1.0, 1.0], n) * rng.uniform(1, 2, n), 0)
@@ -123,21 +125,21 @@ def _least_squares(rng: np.random.Generator, n: int) -> Instance:
     """Minimise |A x - b|^2, A (2 n, n)."""
     x, A, b = cp.Variable(n), cp.Parameter((2 * n, n)), cp.Parameter(2 * n)
     problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)))
-    return Instance(problem, (A, b), (x,), _regression(rng, 2 * n, n, noise=0.5))
+    return Instance(problem, (A, b), (x,), regression_data(rng, 2 * n, n, noise=0.5))
 
 
 def _ridge(rng: np.random.Generator, n: int) -> Instance:
     """Minimise |A x - b|^2 + w |x|^2, A (n, n)."""
     x, A, b, w = cp.Variable(n), cp.Parameter((n, n)), cp.Parameter(n), cp.Parameter(nonneg=True)
     problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b) + w * cp.sum_squares(x)))
-    return Instance(problem, (A, b, w), (x,), (*_regression(rng, n, n, noise=0.5), np.array(0.1)))
+    return Instance(problem, (A, b, w), (x,), (*regression_data(rng, n, n, noise=0.5), np.array(0.1)))
 
 
 def _lasso(rng: np.random.Generator, n: int) -> Instance:
     """Minimise 1/2 |A x - b|^2 + w |x|_1, A (2 n, n)."""
     x, A, b, w = cp.Variable(n), cp.Parameter((2 * n, n)), cp.Parameter(2 * n), cp.Parameter(nonneg=True)
     problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b) / 2 + w * cp.norm1(x)))
-    return Instance(problem, (A, b, w), (x,), (*_regression(rng, 2 * n, n, noise=0.5), np.array(0.3)))
+    return Instance(problem, (A, b, w), (x,), (*regression_data(rng, 2 * n, n, noise=0.5), np.array(0.3)))
 
 
 def _elastic_net(rng: np.random.Generator, n: int) -> Instance:
@@ -147,14 +149,14 @@ def _elastic_net(rng: np.random.Generator, n: int) -> Instance:
     penalty = w_1 * cp.norm1(x) + w_2 / 2 * cp.sum_squares(x)
     problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b) / 2 + penalty))
     weights = (np.array(0.3), np.array(0.1))
-    return Instance(problem, (A, b, w_1, w_2), (x,), (*_regression(rng, n, n, noise=0.5), *weights))
+    return Instance(problem, (A, b, w_1, w_2), (x,), (*regression_data(rng, n, n, noise=0.5), *weights))
 
 
 def _nonnegative_least_squares(rng: np.random.Generator, n: int) -> Instance:
     """Minimise |A x - b|^2 subject to x >= 0, A (2 n, n)."""
     x, A, b = cp.Variable(n, nonneg=True), cp.Parameter((2 * n, n)), cp.Parameter(2 * n)
     problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)))
-    return Instance(problem, (A, b), (x,), _regression(rng, 2 * n, n, noise=0.5))
+    return Instance(problem, (A, b), (x,), regression_data(rng, 2 * n, n, noise=0.5))
 
 
 def _svm(rng: np.random.Generator, n: int) -> Instance:

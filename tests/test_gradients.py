@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from conic_problems import CONIC_FAMILIES
 from oracles import central_difference, flatten, random_directions, require_close
 from problems import FAMILIES, Family, Instance
 
@@ -17,6 +18,10 @@ from optlayers.jax import CvxpyLayer as JaxLayer
 from optlayers.torch import CvxpyLayer as TorchLayer
 
 SOLVERS = ("OSQP", "SCS", "CLARABEL")
+CASES = [
+    *((family, solver) for family in FAMILIES for solver in SOLVERS),
+    *((each.family, solver) for each in CONIC_FAMILIES for solver in SOLVERS[1:]),
+]
 TOLERANCE = 1e-6
 ADJOINT_TOLERANCE = 1e-10
 DIRECTIONS = 4
@@ -31,7 +36,7 @@ def instance_of(family: Family) -> Instance:
 def oracle(family: Family, solver: str) -> tuple[list[tuple[np.ndarray, ...]], np.ndarray]:
     """Random directions, and the central differences of all outputs along them, one row each."""
     instance = instance_of(family)
-    compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, solver=solver)
+    compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, solver=solver, gp=instance.gp)
     rng = np.random.default_rng(1)
     directions = [random_directions(instance, rng) for _ in range(DIRECTIONS)]
     return directions, np.array(
@@ -59,15 +64,15 @@ def check(
     require_close(along, products @ flatten(cotangents), ADJOINT_TOLERANCE)
 
 
-families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-solvers = pytest.mark.parametrize("solver", SOLVERS)
+cases = pytest.mark.parametrize(
+    ("family", "solver"), CASES, ids=[f"{solver}-{family.name}" for family, solver in CASES]
+)
 
 
-@families
-@solvers
+@cases
 def test_numpy(family: Family, solver: str) -> None:
     instance = instance_of(family)
-    compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, solver=solver)
+    compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, solver=solver, gp=instance.gp)
     solution = compiled.solve(*instance.values)
     directions, _ = oracle(family, solver)
     products = np.array([flatten(compiled.jvp(solution, *direction)) for direction in directions])
@@ -75,11 +80,12 @@ def test_numpy(family: Family, solver: str) -> None:
     check(family, solver, products, cotangents, list(compiled.vjp(solution, *cotangents)))
 
 
-@families
-@solvers
+@cases
 def test_torch(family: Family, solver: str) -> None:
     instance = instance_of(family)
-    layer = TorchLayer(instance.problem, list(instance.parameters), list(instance.outputs), solver=solver)
+    layer = TorchLayer(
+        instance.problem, list(instance.parameters), list(instance.outputs), solver=solver, gp=instance.gp
+    )
     values = tuple(torch.tensor(value) for value in instance.values)
     directions, _ = oracle(family, solver)
     products = []
@@ -92,11 +98,10 @@ def test_torch(family: Family, solver: str) -> None:
     check(family, solver, np.array(products), cotangents, [leaf.grad.numpy() for leaf in leaves])
 
 
-@families
-@solvers
+@cases
 def test_jax(family: Family, solver: str) -> None:
     instance = instance_of(family)
-    layer = JaxLayer(instance.problem, list(instance.parameters), list(instance.outputs), solver=solver)
+    layer = JaxLayer(instance.problem, list(instance.parameters), list(instance.outputs), solver=solver, gp=instance.gp)
     values = tuple(jnp.asarray(value) for value in instance.values)
     directions, _ = oracle(family, solver)
     products = []

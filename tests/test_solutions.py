@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conic_problems import CONIC_FAMILIES
 from oracles import cvxpy_solution, require_close
 from problems import FAMILIES, Family, batch_values
 
@@ -13,34 +14,42 @@ from optlayers.errors import Status
 SOLVERS = ("OSQP", "SCS", "CLARABEL")
 RESIDUAL = 1e-9
 AGREEMENT = 1e-8
+CASES = [*((family, SOLVERS) for family in FAMILIES), *((each.family, SOLVERS[1:]) for each in CONIC_FAMILIES)]
+ALL_FAMILIES = [family for family, _ in CASES]
+CVXPY_INACCURATE = {"geometric_mean": 1e-3, "cobb_douglas": 1e-3, "all_cones": 1e-3}
+"""Clarabel reaches 4e-9 and no better on power cones of many dimensions, which is the square root in the solution."""
 CVXPY_ACCURACY = 1e-6  # Clarabel stops at 1e-11 in the objective, which is the square root of that in the solution
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_solvers_agree_with_each_other_and_with_cvxpy(family: Family) -> None:
+@pytest.mark.parametrize(("family", "solvers"), CASES, ids=[family.name for family in ALL_FAMILIES])
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
+def test_solvers_agree_with_each_other_and_with_cvxpy(family: Family, solvers: tuple[str, ...]) -> None:
     instance = family.build(np.random.default_rng(0), family.size)
     outputs = []
-    for solver in SOLVERS:
-        compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, solver=solver)
+    for solver in solvers:
+        compiled = optlayers.compile(
+            instance.problem, instance.parameters, instance.outputs, solver=solver, gp=instance.gp
+        )
         solution = compiled.solve(*instance.values)
         (report,) = solution.reports
         assert report.status is Status.SOLVED
         assert report.residual <= RESIDUAL
         outputs.append(solution.outputs)
-    default = optlayers.compile(instance.problem, instance.parameters, instance.outputs).solve(*instance.values)
+    compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, gp=instance.gp)
+    default = compiled.solve(*instance.values)
     assert default.reports[0].residual <= RESIDUAL
     outputs.append(default.outputs)
     for others in outputs[1:]:
         for output, first in zip(others, outputs[0], strict=True):
             require_close(output, first, AGREEMENT)
     for output, expected in zip(outputs[0], cvxpy_solution(instance, instance.values), strict=True):
-        require_close(output, expected.reshape(output.shape), CVXPY_ACCURACY)
+        require_close(output, expected.reshape(output.shape), CVXPY_INACCURATE.get(family.name, CVXPY_ACCURACY))
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
 def test_a_batch_is_its_elements(family: Family) -> None:
     instance = family.build(np.random.default_rng(0), family.size)
-    compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs)
+    compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, gp=instance.gp)
     values = batch_values(instance, np.random.default_rng(3), 3)
     together = compiled.solve(*values)
     for element in range(3):
@@ -51,10 +60,17 @@ def test_a_batch_is_its_elements(family: Family) -> None:
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_coarse_solver_gives_an_exact_point(solver: str) -> None:
-    for family in FAMILIES:
+    for family, solvers in CASES:
+        if solver not in solvers:
+            continue
         instance = family.build(np.random.default_rng(0), family.size)
         compiled = optlayers.compile(
-            instance.problem, instance.parameters, instance.outputs, solver=solver, solver_args={"eps": 1e-2}
+            instance.problem,
+            instance.parameters,
+            instance.outputs,
+            solver=solver,
+            solver_args={"eps": 1e-2},
+            gp=instance.gp,
         )
         (report,) = compiled.solve(*instance.values).reports
         assert report.residual <= RESIDUAL, f"{family.name}: {report}"

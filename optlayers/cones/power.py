@@ -12,7 +12,8 @@ from optlayers.arrays import Arrays
 from optlayers.cones.abstract import AbstractCone, Resolution, Smoothed
 from optlayers.cones.barrier import Barrier, proximal_point
 from optlayers.cones.derivative import Rotation
-from optlayers.cones.power_root import PowerRoot, diagonal, solve_power
+from optlayers.cones.power_projection import PowerProjection, project
+from optlayers.cones.power_root import diagonal
 
 SUM_TOLERANCE = 1e-12
 """By how much the exponents may miss the sum 1."""
@@ -23,20 +24,18 @@ SUM_TOLERANCE = 1e-12
 class Power(AbstractCone):
     """K = {(u, w) in R^k x R : prod u_i^a_i >= |w|, u >= 0};  K* = {(u, w) : prod (u_i/a_i)^a_i >= |w|, u >= 0}.
 
-    The exponents a_i are positive and sum to one. Outside K* and -K, with W = |w| and r the root of
-    `cones.power_root`, y = Pi(u, w) and s have the entries
+    The exponents a_i are positive and sum to one. Outside K* and -K, with W = |w| and r in (0, W) the root of
+    sum a_i log s_i = log r, y = Pi(u, w) and s have the entries (Hien, 2015)
 
-        y_i = (u_i + S_i) / 2,  s_i = (S_i - u_i) / 2,  S_i = sqrt(u_i^2 + 4 a_i r (W - r)),  |y_w| = W - r,  |s_w| = r
+        y_i = (S_i + u_i) / 2,  s_i = (S_i - u_i) / 2,  S_i = sqrt(u_i^2 + 4 a_i r (W - r)),  |y_w| = W - r,  |s_w| = r.
 
-    (Hien, 2015), and with h_i = y_i / S_i, g_i = a_i / S_i, e = sum a_i h_i, d = (1 - e)/r + e/(W - r), sg = sign w,
+    D has the eigenvalue 1 along y and 0 along s; it is written out in `cones.power_root`.
 
-        D = [[ diag(h) - (W - 2r) g g' / d,  sg g / d ],  [ sg g' / d,  (1 - e) / (r d) ]].
+    On the faces, where w = 0, Pi(u, 0) = (max(u, 0), 0) and D = diag(u > 0, l): l is 1 if the exponents of the negative
+    u_i sum to less than 1/2, 0 if to more, and else a limit between them. Pi is differentiable there, if no u_i is 0.
 
-    Where w = 0, Pi(u, 0) = (max(u, 0), 0) and D = diag(u > 0, l): l is 1 if the exponents of the negative u_i sum to
-    less than 1/2, 0 if to more, and else the limit of y_w / w.
-
-    At kinks what is zero counts as slack: D = 0 where y = 0; D = I - s s'/|s|^2 in the limit where s = 0 with y on the
-    boundary of K*; a zero u_i counts as negative where w = 0. Raises `ValueError` for exponents that are not as above.
+    At kinks what is zero counts as slack: D = 0 where y = 0; where w and some u_i are 0, D is that of the face with u_i
+    negative; D = I - nn' where s = 0 elsewhere on the boundary of K*, with the unit normal n.
 
     The barrier is f(u, w) = -log(prod (u_i/a_i)^(2 a_i) - w^2) - sum (1 - a_i) log u_i (Chares, 2009).
     """
@@ -58,21 +57,19 @@ class Power(AbstractCone):
         return len(self.exponents) + 1
 
     def project_dual(self, xp: Arrays, v: Float[Any, "*B size"]) -> Float[Any, "*B size"]:
-        return self._solve(xp, v, None).y
+        return self._project(xp, v, None).y
 
     def derivative(self, xp: Arrays, v: Float[Any, "*B size"], zero: Resolution | None = None) -> Rotation:
-        eigenvalues, basis = xp.linalg.eigh(self._solve(xp, v, zero).derivative(xp))
-        low = xp.maximum(eigenvalues, xp.zeros_like(eigenvalues))
-        return Rotation(basis, xp.minimum(low, xp.ones_like(low)))
+        return self._project(xp, v, zero).derivative(xp)
 
     def kinks(self, xp: Arrays, v: Float[Any, "*B size"], zero: Resolution) -> Bool[Any, "*B kinks"]:
-        """One: whether y or s is zero with the other on the boundary, or some u_i and w are zero."""
-        return self._solve(xp, v, zero).kink[..., None]
+        """One: whether y or s is zero with the other on the boundary, or w and some u_i are zero."""
+        return self._project(xp, v, zero).kink[..., None]
 
     def second_derivative(
         self, xp: Arrays, v: Float[Any, "*B size"], a: Float[Any, "*B size"], c: Float[Any, "*B size"]
     ) -> Float[Any, "*B size"]:
-        return self._solve(xp, v, None).second_derivative(xp, a, c)
+        return self._project(xp, v, None).second_derivative(xp, a, c)
 
     def smoothed(self, xp: Arrays, v: Float[Any, "*B size"], mu: float) -> Smoothed:
         one = xp.ones_like(v[..., 0])
@@ -82,12 +79,13 @@ class Power(AbstractCone):
     def active(self, xp: Arrays, y: Float[Any, "*B size"]) -> Bool[Any, "*B size"]:
         return xp.broadcast_to(xp.any(y != 0, axis=-1)[..., None], y.shape)
 
-    def _solve(self, xp: Arrays, v: Float[Any, "*B size"], zero: Resolution | None) -> PowerRoot:
-        return solve_power(xp, v, self._exponents(xp, v), zero)
+    def _project(self, xp: Arrays, v: Float[Any, "*B size"], zero: Resolution | None) -> PowerProjection:
+        return project(xp, v, self._exponents(xp, v), zero)
 
     def _exponents(self, xp: Arrays, v: Float[Any, "*B size"]) -> Float[Any, "*B k"]:
-        one = xp.ones_like(v[..., 0])
-        return xp.stack([exponent * one for exponent in self.exponents], axis=-1)
+        """The exponents, their sum's rounding taken off."""
+        one, total = xp.ones_like(v[..., 0]), math.fsum(self.exponents)
+        return xp.stack([exponent / total * one for exponent in self.exponents], axis=-1)
 
     def _barrier(self, xp: Arrays, y: Float[Any, "*B size"]) -> Barrier:
         """With z = p - w^2, p = prod (u_i/a_i)^(2 a_i): z' = (2 a_i p / u_i, -2 w), and z'' likewise."""

@@ -1,11 +1,11 @@
-"""The root that the projection on a power cone comes from.
+"""The projection on the dual of a power cone, by its root, with its first two derivatives.
 
-For v = (u, w) outside K* and -K with W = |w| > 0, s is the point of K with s_i = (S_i - u_i) / 2, |s_w| = r, where
-S_i = sqrt(u_i^2 + 4 a_i r (W - r)) and r in (0, W) is the root of
+For v = (u, w) outside K* and -K with W = |w| > 0, v = y - s with q = r (W - r), S_i = sqrt(u_i^2 + 4 a_i q) and
 
-    sum a_i log s_i - log r = 0
+    y_i = (S_i + u_i) / 2,  |y_w| = W - r,      s_i = (S_i - u_i) / 2,  |s_w| = r,      y_i s_i = a_i q,
 
-(Hien, 2015). It is found as t = log(r / (W - r)), which holds r and W - r both to full relative accuracy.
+where r in (0, W) is the root of sum a_i log s_i - log r = 0 (Hien, 2015). It is found as t = log(r / (W - r)), which
+holds r and W - r both to full relative accuracy; so are all y_i and s_i, and y's = 0 whatever the error of t.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from optlayers.arrays import Arrays
-from optlayers.cones.abstract import Resolution
 
 STEPS = 100
 """Steps of the root search: Newton's where they shrink by half each time, else bisections."""
@@ -25,190 +24,145 @@ STEPS = 100
 LARGEST = 80.0
 """|t| is at most this: one of r and W - r is then smaller than 1e-34 W."""
 
-SMALLEST_W = 1e-30
-"""A W smaller than this part of v counts as zero."""
-
 
 @final
 @dataclass(frozen=True, slots=True)
 class PowerRoot:
-    """v = y - s, and what D is made of; v is scaled to a largest entry of one.
+    """v = y - s outside K* and -K, with rest = W - r and sign = sign w.
 
-    curved, flat: whether D is the formula of `derivative`, or the projection on the plane with `normal`; else it is
-        diag(straight).
-    kink: whether v is on a kink.
-    a, u, S: exponents, entries and roots; r and rest = W - r; sign = sign w.
-    normal: the unit normal of the boundary of K*, where s = 0.
+    D and its derivative are written in what stays accurate as r or W - r tends to zero,
+
+        g_i = a_i / S_i,  m_i = s_i / (r S_i),  n_i = y_i / ((W - r) S_i),  d = sum a_i (m_i + n_i).
     """
 
-    y: Float[Any, "*B size"]
-    kink: Bool[Any, "*B"]
-    curved: Bool[Any, "*B 1"]
-    straight: Float[Any, "*B size"]
-    flat: Bool[Any, "*B 1"]
-    normal: Float[Any, "*B size"]
     a: Float[Any, "*B k"]
     u: Float[Any, "*B k"]
     S: Float[Any, "*B k"]
+    y_u: Float[Any, "*B k"]
+    s_u: Float[Any, "*B k"]
     r: Float[Any, "*B 1"]
     rest: Float[Any, "*B 1"]
     sign: Float[Any, "*B 1"]
-    scale: Float[Any, "*B 1"]
+
+    def y(self, xp: Arrays) -> Float[Any, "*B size"]:
+        """Pi(v)."""
+        return xp.concat([self.y_u, self.sign * self.rest], axis=-1)
+
+    def s(self, xp: Arrays) -> Float[Any, "*B size"]:
+        """Pi(v) - v."""
+        return xp.concat([self.s_u, -self.sign * self.r], axis=-1)
 
     def derivative(self, xp: Arrays) -> Float[Any, "*B size size"]:
-        """D as a dense matrix."""
-        h, g = (self.u + self.S) / (2 * self.S), self.a / self.S
-        e = xp.sum(self.a * h, axis=-1)[..., None]
-        d = (1 - e) / self.r + e / self.rest
+        """D = [[ diag(y / S) - (W - 2r) g g' / d,  sg g / d ],  [ sg g' / d,  (sum a_i m_i) / d ]].
+
+        It follows from dr = (-g'du + (sum a_i n_i) dW) / d.
+        """
+        g = self.a / self.S
+        m, n = self._shares()
+        share, d = xp.sum(self.a * m, axis=-1)[..., None], xp.sum(self.a * (m + n), axis=-1)[..., None]
         zero = xp.zeros_like(self.r)
         g_0, w_0 = xp.concat([g, zero], axis=-1), xp.concat([xp.zeros_like(g), self.sign], axis=-1)
-        weight = ((self.rest - self.r) / d)[..., None]
-        outer = -weight * g_0[..., :, None] * g_0[..., None, :]
+        bend = ((self.rest - self.r) / d)[..., None] * g_0[..., :, None] * g_0[..., None, :]
         mixed = g_0[..., :, None] * w_0[..., None, :] + w_0[..., :, None] * g_0[..., None, :]
-        own = xp.concat([h, (1 - e) / (self.r * d)], axis=-1)
-        bent = outer + mixed / d[..., None] + diagonal(xp, own)
-        ones = xp.ones_like(self.normal)
-        plane = diagonal(xp, ones) - self.normal[..., :, None] * self.normal[..., None, :]
-        constant = xp.where(self.flat[..., None], plane, diagonal(xp, self.straight))
-        return xp.where(self.curved[..., None], bent, constant)
+        own = xp.concat([self.y_u / self.S, share / d], axis=-1)
+        return diagonal(xp, own) - bend + mixed / d[..., None]
 
     def second_derivative(
         self, xp: Arrays, a: Float[Any, "*B size"], c: Float[Any, "*B size"]
     ) -> Float[Any, "*B size"]:
-        """d/dv <a, D c> by the chain rule, through h, g, e, r, W and q = r (W - r) in turn:
+        """d/dv <a, D c>, by the chain rule through u, r and rest = W - r.
 
-        f = sum a_i c_i h_i + N / d,
-        N = -(W - 2 r) A C + sg (A c_w + a_w C) + (1 - e) / r a_w c_w,  A = g'a,  C = g'c,
-        dr = (-sum g_i du_i + e / (W - r) dW) / d.
+        With b the exponents, A = g'a_u, C = g'c_u, sigma = sum b_i m_i, eta = sum b_i n_i, d = sigma + eta,
+
+            <a, D c> = sum a_i c_i y_i / S_i + F + a_w c_w sigma / d,  F = ((r - rest) A C + sg (A c_w + a_w C)) / d.
+
+        The quantities in it, with h_i = y_i / S_i, k_i = s_i / S_i, and dq = rest dr + r drest, have the differentials
+
+            dh_i = (2 b_i q du_i - b_i u_i dq) / S_i^3,
+            dg_i = -b_i (u_i du_i + 2 b_i dq) / S_i^3,
+            dm_i = (b_i u_i drest - 2 b_i rest du_i) / S_i^3 - k_i^2 (1 + 2 h_i) dr / r^2,
+            dn_i = (2 b_i r du_i - b_i u_i dr) / S_i^3 - h_i^2 (1 + 2 k_i) drest / rest^2.
+
+        Since k^2 (1 + 2 h) = k - h k (h - k), the terms with r^-2 and rest^-2 are large for small W and nearly cancel
+        in the part along w: their leading parts, k_i dr / r^2 for u_i < 0 and h_i drest / rest^2 for the others, are
+        kept apart. With N = sum {b_i : u_i < 0}, P = 1 - N, and the small parts H = sum {b_i h_i : u_i < 0},
+        K = sum {b_i k_i : u_i >= 0}, z = H - K, they leave along w
+
+            (P + z)^2 (N - H) - (N - z)^2 (P - K)
+                = P N (P - N) + (2 P z + z^2) (N - H) - P^2 H + (2 N z - z^2) (P - K) + N^2 K.
         """
         a_u, c_u, a_w, c_w = a[..., :-1], c[..., :-1], a[..., -1:], c[..., -1:]
-        S, u, r, rest, sign = self.S, self.u, self.r, self.rest, self.sign
-        h, g = (u + S) / (2 * S), self.a / S
-        e = xp.sum(self.a * h, axis=-1)[..., None]
-        d = (1 - e) / r + e / rest
-        q = r * rest
-        A, C = (xp.sum(g * part, axis=-1)[..., None] for part in (a_u, c_u))
-        gap, both = rest - r, a_w * c_w
-        F = (-gap * A * C + sign * (A * c_w + a_w * C) + (1 - e) / r * both) / d
-        F_e = (-both / r - F * (1 / rest - 1 / r)) / d
-        F_r = (2 * A * C - (1 - e) / (r * r) * both - F * (e / (rest * rest) - (1 - e) / (r * r))) / d
-        F_W = (-A * C + F * e / (rest * rest)) / d
-        F_A, F_C = (-gap * C + sign * c_w) / d, (-gap * A + sign * a_w) / d
-        H, G = a_u * c_u + F_e * self.a, F_A * a_u + F_C * c_u
-        cube = S * S * S
-        Q = xp.sum(-(H * u + 2 * G * self.a) * self.a / cube, axis=-1)[..., None]
-        R = (F_r + Q * gap) / d
-        by_u = (2 * H * q - G * u) * self.a / cube - R * g
-        by_w = sign * (F_W + Q * r + R * e / rest)
-        gradient = xp.concat([by_u, by_w], axis=-1) / self.scale
-        return xp.where(self.curved, gradient, xp.zeros_like(gradient))
+        b, u, S, r, rest, sign = self.a, self.u, self.S, self.r, self.rest, self.sign
+
+        def total(part: Any) -> Any:
+            return xp.sum(part, axis=-1)[..., None]
+
+        g, cube = b / S, S * S * S
+        m, n = self._shares()
+        sigma, eta = total(b * m), total(b * n)
+        d, gap = sigma + eta, rest - r
+        A, C, both = total(g * a_u), total(g * c_u), a_w * c_w
+        F = (-gap * A * C + sign * (A * c_w + a_w * C)) / d
+        F_sigma, F_eta, F_gap = (both * eta / d - F) / d, -(both * sigma / d + F) / d, -A * C / d
+        F_g = ((sign * c_w - gap * C) * a_u + (sign * a_w - gap * A) * c_u) / d
+
+        own, h, k = a_u * c_u, self.y_u / S, self.s_u / S
+        turn, nothing = h * k * u / S, xp.zeros_like(u)
+        late_r = total(b * xp.where(u < 0, -turn, k * k * (1 + 2 * h)))
+        late_rest = total(b * xp.where(u < 0, h * h * (1 + 2 * k), turn))
+        by_q = -(own * u + 2 * b * F_g) * b / cube
+        by_r = total(by_q * rest - F_eta * b * u * b / cube) - F_sigma * late_r / r / r - F_gap
+        by_rest = total(by_q * r + F_sigma * b * u * b / cube) - F_eta * late_rest / rest / rest + F_gap
+
+        N, P = total(xp.where(u < 0, b, nothing)), total(xp.where(u < 0, nothing, b))
+        H, K = total(xp.where(u < 0, b * h, nothing)), total(xp.where(u < 0, nothing, b * k))
+        z = H - K
+        left = P * N * (P - N) + (2 * P * z + z * z) * (N - H) - P * P * H + (2 * N * z - z * z) * (P - K) + N * N * K
+        lead_r, lead_rest = -F_sigma * (N - H) / r / r, -F_eta * (P - K) / rest / rest
+        lead_w = F * ((N - H) * eta / r / r + (P - K) * sigma / rest / rest) / d - both * left / (r * rest * d) ** 2
+        direct = (2 * b * (own * r * rest - F_sigma * b * rest + F_eta * b * r) - F_g * b * u) / cube
+        by_u = direct + (by_rest - by_r + (lead_rest - lead_r)) * g / d
+        by_w = sign * (by_r * eta + by_rest * sigma + lead_w) / d
+        return xp.concat([by_u, by_w], axis=-1)
+
+    def _shares(self) -> tuple[Float[Any, "*B k"], Float[Any, "*B k"]]:
+        """m and n."""
+        return self.s_u / self.r / self.S, self.y_u / self.rest / self.S
 
 
-def solve_power(xp: Arrays, v: Float[Any, "*B size"], a: Float[Any, "*B k"], zero: Resolution | None) -> PowerRoot:
-    """The root for v, with what is within `zero` of a kink taken to be on it."""
-    scale = xp.amax(xp.abs(v), axis=-1)[..., None]
-    dual, primal = xp.zeros_like(scale), xp.zeros_like(scale)
-    if zero is not None:
-        dual, primal = zero.dual[..., :1], zero.primal[..., :1]
-    apex = scale <= dual
-    scale = xp.where(scale > 0, scale, xp.ones_like(scale))
-    dual, primal, v_1 = dual / scale, primal / scale, v / scale
-    u, w = v_1[..., :-1], v_1[..., -1:]
-    W, one, nothing = xp.abs(w), xp.ones_like(w), xp.zeros_like(w)
+def find_root(xp: Arrays, u: Float[Any, "*B k"], w: Float[Any, "*B 1"], a: Float[Any, "*B k"]) -> PowerRoot:
+    """The root for v = (u, w), w not zero, outside K* and -K, by Newton's method safeguarded by bisection."""
+    W, one = xp.abs(w), xp.ones_like(w)
     sign = xp.where(w < 0, -one, one)
-    on_axis = W <= SMALLEST_W
-
-    depth_dual, normal = _depth(xp, u, W, sign, a, a)
-    depth_polar, _ = _depth(xp, -u, W, sign, a, xp.ones_like(a))
-    lowest, highest = -xp.amax(-u, axis=-1)[..., None], xp.amax(u, axis=-1)[..., None]
-    in_dual = (depth_dual >= 0) | (on_axis & (lowest >= 0))
-    in_polar = (depth_polar >= 0) | (on_axis & (highest <= 0))
-    outside = ~(in_dual | in_polar | on_axis)
-
-    t = _root(xp, xp.where(outside, u, -xp.ones_like(u)), xp.where(outside, W, 2 * one * u.shape[-1]), a)
-    r, rest, S = _parts(xp, xp.where(outside, u, -xp.ones_like(u)), xp.where(outside, W, one), a, t)
-    y_u = xp.where(u > 0, (u + S) / 2, 2 * a * r * rest / (S - xp.where(u > 0, -xp.ones_like(u), u)))
-    s_u = xp.where(u < 0, (S - u) / 2, 2 * a * r * rest / (S + xp.where(u < 0, xp.ones_like(u), u)))
-    y, s = xp.concat([y_u, sign * rest], axis=-1), xp.concat([s_u, -sign * r], axis=-1)
-    y_size, s_size = (xp.sqrt(xp.sum(part * part, axis=-1))[..., None] for part in (y, s))
-
-    # w = 0, with some u_i of each sign: the exponents of the negative ones decide which way y_w / w goes.
-    negative = xp.where(u > 0, xp.zeros_like(a), a)
-    balance = xp.sum(negative, axis=-1)[..., None] - 0.5
-    filled = xp.where(u > 0, a / xp.where(u > 0, u, xp.ones_like(u)), xp.where(u < 0, -u, xp.ones_like(u)))
-    even = xp.exp(2 * xp.sum(a * xp.log(filled), axis=-1))[..., None]
-    share = xp.where(xp.abs(balance) <= BALANCED, 1 / (1 + even), xp.where(balance > 0, nothing, one))
-    face = xp.concat([xp.maximum(u, xp.zeros_like(u)), nothing], axis=-1)
-    face_diagonal = xp.concat([xp.where(u > dual, xp.ones_like(u), xp.zeros_like(u)), share], axis=-1)
-
-    skin = in_dual & ~on_axis & (depth_dual <= primal)
-    thin = outside & (s_size <= primal) & (y_size > dual)
-    curved = outside & (s_size > primal) & (y_size > dual)
-    inside = in_dual & ~apex & ~(on_axis & (lowest <= primal))
-    edge = on_axis & ~in_polar & xp.any(xp.abs(u) <= xp.maximum(dual, primal), axis=-1)[..., None]
-    rim = in_polar & ((depth_polar >= 0) & (depth_polar <= dual) | on_axis & (highest >= -dual))
-    straight = xp.where(on_axis & ~in_polar & ~apex & ~inside, face_diagonal, xp.zeros_like(v_1))
-    straight = xp.where(inside, xp.ones_like(v_1), straight)
-    y_1 = xp.where(outside, y, xp.where(on_axis, face, xp.zeros_like(y)))
-    return PowerRoot(
-        y=xp.where(in_dual, v, xp.where(in_polar, xp.zeros_like(v), scale * y_1)),
-        kink=(skin | thin | (outside & (y_size <= dual)) | edge | rim | apex)[..., 0],
-        curved=curved,
-        straight=straight,
-        flat=skin | thin,
-        normal=xp.where(skin, normal, s / xp.where(s_size > 0, s_size, one)),
-        a=a,
-        u=xp.where(outside, u, -xp.ones_like(u)),
-        S=S,
-        r=r,
-        rest=rest,
-        sign=sign,
-        scale=scale,
-    )
+    low, high = -LARGEST * one, LARGEST * one
+    t, last = xp.zeros_like(W), high - low
+    for _ in range(STEPS):
+        root = _at(xp, u, W, sign, a, t)
+        value = xp.sum(a * xp.log(root.s_u / root.r), axis=-1)[..., None]
+        slope = (xp.sum(a * a * (root.rest - root.r) * root.r / root.s_u / root.S, axis=-1)[..., None] - 1) * (
+            root.rest / W
+        )
+        low, high = xp.where(value > 0, t, low), xp.where(value > 0, high, t)
+        newton = t - value / xp.where(slope < 0, slope, -one)
+        good = (slope < 0) & (newton > low) & (newton < high) & (xp.abs(newton - t) <= last / 2)
+        step = xp.where(good, newton, (low + high) / 2)
+        last = xp.abs(step - t)
+        t = step
+        if xp is np and not np.any(last > np.finfo(np.float64).eps * np.maximum(np.abs(t), 1.0)):
+            break
+    return _at(xp, u, W, sign, a, t)
 
 
-BALANCED = 1e-14
-"""By how much a sum of exponents may miss 1/2."""
-
-
-def _depth(xp: Arrays, u: Any, W: Any, sign: Any, a: Any, units: Any) -> tuple[Any, Any]:
-    """How deep, to first order, v is inside {prod (u_i / units_i)^a_i >= W, u > 0, W > 0}, minus one where the signs
-    are others; and the inward unit normal of the boundary there."""
-    proper = (W > SMALLEST_W) & ~xp.any(u <= 0, axis=-1)[..., None]
-    u, W = xp.where(proper, u, xp.ones_like(u)), xp.where(proper, W, xp.ones_like(W))
-    excess = xp.sum(a * xp.log(u / units), axis=-1)[..., None] - xp.log(W)
-    slope = xp.concat([a / u, -sign / W], axis=-1)
-    size = xp.sqrt(xp.sum(slope * slope, axis=-1))[..., None]
-    return xp.where(proper, excess / size, -xp.ones_like(W)), slope / size
-
-
-def _parts(xp: Arrays, u: Any, W: Any, a: Any, t: Any) -> tuple[Any, Any, Any]:
-    """r, W - r and S at t."""
+def _at(xp: Arrays, u: Any, W: Any, sign: Any, a: Any, t: Any) -> PowerRoot:
+    """The parts at t, of sums of equal signs only."""
     small = xp.exp(-xp.abs(t))
     large = W / (1 + small)
     r, rest = xp.where(t > 0, large, large * small), xp.where(t > 0, large * small, large)
-    return r, rest, xp.sqrt(u * u + 4 * a * r * rest)
-
-
-def _root(xp: Arrays, u: Any, W: Any, a: Any) -> Any:
-    """t by Newton's method, safeguarded by bisection."""
-    low, high = -LARGEST * xp.ones_like(W), LARGEST * xp.ones_like(W)
-    t, before = xp.zeros_like(W), high - low
-    for _ in range(STEPS):
-        r, rest, S = _parts(xp, u, W, a, t)
-        s = xp.where(u < 0, (S - u) / 2, 2 * a * r * rest / (S + xp.where(u < 0, xp.ones_like(u), u)))
-        value = xp.sum(a * xp.log(s / r), axis=-1)[..., None]
-        share = rest / W
-        slope = xp.sum(a * a * r * rest * (rest - r) / (S * s), axis=-1)[..., None] / W - share
-        low, high = xp.where(value > 0, t, low), xp.where(value > 0, high, t)
-        newton = t - value / xp.where(slope < 0, slope, -xp.ones_like(slope))
-        good = (slope < 0) & (newton > low) & (newton < high) & (xp.abs(newton - t) <= before / 2)
-        step = xp.where(good, newton, (low + high) / 2)
-        before = xp.abs(step - t)
-        t = step
-        if xp is np and not np.any(before > 4 * np.finfo(np.float64).eps * np.maximum(np.abs(t), 1.0)):
-            break
-    return t
+    product = a * r * rest
+    S = xp.sqrt(u * u + 4 * product)
+    far = (xp.abs(u) + S) / 2
+    near = product / far
+    return PowerRoot(a, u, S, xp.where(u > 0, far, near), xp.where(u > 0, near, far), r, rest, sign)
 
 
 def diagonal(xp: Arrays, entries: Float[Any, "*B size"]) -> Float[Any, "*B size size"]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cone_programs import CONES, Solved, dense_program, dense_tangents, random_conic_program
+from cone_programs import CONES, Solved, dense_tangents, random_conic_program
 
-from optlayers.backward import METHODS, AbstractBackward, Homogeneous, Points, Smoothed, SparseDirect, choose_backward
-from optlayers.cones import Nonnegative, Product, Zero
-from optlayers.errors import OptionError
+from optlayers.backward import METHODS, AbstractBackward, Homogeneous, Points, Smoothed
 from optlayers.kkt import SymmetricSystem
 
 EXACT: list[AbstractBackward] = [method() for method in METHODS.values() if method is not Smoothed] + [Homogeneous()]

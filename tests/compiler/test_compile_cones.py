@@ -68,6 +68,7 @@ kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 @kinds
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
 def test_variables_and_dual_variables_are_those_of_cvxpy(
     kind: Callable[[], tuple[cp.Problem, cp.Parameter, list[cp.Variable]]],
 ) -> None:
