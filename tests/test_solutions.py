@@ -16,8 +16,12 @@ RESIDUAL = 1e-9
 AGREEMENT = 1e-8
 CASES = [*((family, SOLVERS) for family in FAMILIES), *((each.family, SOLVERS[1:]) for each in CONIC_FAMILIES)]
 ALL_FAMILIES = [family for family, _ in CASES]
-CVXPY_INACCURATE = {"geometric_mean": 1e-3, "cobb_douglas": 1e-3, "all_cones": 1e-3}
-"""Clarabel reaches 4e-9 and no better on power cones of many dimensions, which is the square root in the solution."""
+CONIC_CVXPY_ACCURACY = 1e-4  # duals and curved cones: the same square root, times the condition
+CVXPY_INACCURATE = {
+    **{each.family.name: CONIC_CVXPY_ACCURACY for each in CONIC_FAMILIES},
+    **dict.fromkeys(("geometric_mean", "cobb_douglas", "all_cones"), 1e-3),
+}
+"""Clarabel reaches 4e-9 and no better on power cones of many dimensions."""
 CVXPY_ACCURACY = 1e-6  # Clarabel stops at 1e-11 in the objective, which is the square root of that in the solution
 
 
@@ -55,7 +59,8 @@ def test_a_batch_is_its_elements(family: Family) -> None:
     for element in range(3):
         alone = compiled.solve(*(value[element] for value in values))
         for batched, single in zip(together.outputs, alone.outputs, strict=True):
-            np.testing.assert_array_equal(batched[element], single)
+            # Exponentials and logarithms of arrays may differ by a rounding from those of their entries.
+            np.testing.assert_allclose(batched[element], single, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
