@@ -21,7 +21,8 @@ from problems import Family, Instance, regression_data
 class ConicFamily:
     """A family with the cones that arise in it, by their class names, and its degenerate instance.
 
-    degenerate: the values at which the solution is degenerate; what: in which way.
+    degenerate: the values at which the solution is degenerate; what: in which way;
+    unique: whether x is unique there.
     """
 
     family: Family
@@ -29,6 +30,7 @@ class ConicFamily:
     degenerate: Callable[[np.random.Generator, int], tuple[np.ndarray, ...]]
     what: str
     differentiable: bool
+    unique: bool = True
 
 
 SOC, PSD, EXP, POW = (frozenset({name}) for name in ("SecondOrder", "Semidefinite", "Exponential", "Power"))
@@ -39,12 +41,25 @@ def _norm_constrained(rng: np.random.Generator, n: int) -> Instance:
     x, A, b, t = cp.Variable(n), cp.Parameter((2 * n, n)), cp.Parameter(2 * n), cp.Parameter(nonneg=True)
     ball = cp.norm(x) <= t
     problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [ball])
-    return Instance(problem, (A, b, t), (x, ball), (*regression_data(rng, 2 * n, n, noise=0.5), np.array(0.8)))
+    return Instance(problem, (A, b, t), (x, ball), (*regression_data(rng, 2 * n, n, noise=0.5), np.array(1.2)))
 
 
 def _norm_constrained_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
     A, b = regression_data(rng, 2 * n, n, noise=0.5)
     return A, b, np.array(np.linalg.norm(np.linalg.lstsq(A, b)[0]))
+
+
+def _robust_least_squares(rng: np.random.Generator, n: int) -> Instance:
+    """Minimise |A x - b| + w |x|: the largest |(A + E) x - b| over all E of norm w (El Ghaoui and Lebret, 1997)."""
+    x, A, b, w = cp.Variable(n), cp.Parameter((2 * n, n)), cp.Parameter(2 * n), cp.Parameter(nonneg=True)
+    problem = cp.Problem(cp.Minimize(cp.norm(A @ x - b) + w * cp.norm(x)))
+    return Instance(problem, (A, b, w), (x,), (*regression_data(rng, 2 * n, n, noise=0.5), np.array(0.2)))
+
+
+def _robust_least_squares_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
+    """x = 0 is a solution as long as w >= |A'b| / |b|; here they are equal."""
+    A, b = regression_data(rng, 2 * n, n, noise=0.5)
+    return A, b, np.array(np.linalg.norm(A.T @ b) / np.linalg.norm(b))
 
 
 def _robust_lp(rng: np.random.Generator, n: int) -> Instance:
@@ -59,7 +74,7 @@ def _robust_lp(rng: np.random.Generator, n: int) -> Instance:
         -A_value[: n - 1].T @ rng.uniform(1, 2, n - 1),
         A_value,
         rng.uniform(1, 2, m),
-        rng.standard_normal((n, n)),
+        rng.standard_normal((n, n)) / 2,
     )
     return Instance(problem, (c, A, b, P), (x,), values)
 
@@ -90,7 +105,7 @@ def _square_root_lasso(rng: np.random.Generator, n: int) -> Instance:
     """Minimise |A x - b| + w |x|_1."""
     x, A, b, w = cp.Variable(n), cp.Parameter((2 * n, n)), cp.Parameter(2 * n), cp.Parameter(nonneg=True)
     problem = cp.Problem(cp.Minimize(cp.norm(A @ x - b) + w * cp.norm1(x)))
-    return Instance(problem, (A, b, w), (x,), (*regression_data(rng, 2 * n, n, noise=0.5), np.array(0.2)))
+    return Instance(problem, (A, b, w), (x,), (*regression_data(rng, 2 * n, n, noise=0.5), np.array(0.1)))
 
 
 def _square_root_lasso_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
@@ -99,13 +114,13 @@ def _square_root_lasso_degenerate(rng: np.random.Generator, n: int) -> tuple[np.
 
 
 def _chance_constrained(rng: np.random.Generator, n: int) -> Instance:
-    """Maximise m'x subject to -m'x + z |F x| <= loss, 1'x = 1, x >= 0: the loss exceeds its bound rarely."""
+    """Maximise m'x subject to -m'x + 1.645 |F x| <= loss, 1'x = 1, x >= 0: one loss in twenty exceeds its bound."""
     x, m, F = cp.Variable(n, nonneg=True), cp.Parameter(n), cp.Parameter((n, n))
     loss, budget = cp.Parameter(), cp.sum(x) == 1
     risk = -m @ x + 1.645 * cp.norm(F @ x) <= loss
     problem = cp.Problem(cp.Maximize(m @ x), [risk, budget])
     values = (rng.uniform(0.02, 0.2, n), np.diag(rng.uniform(0.1, 0.4, n)) + 0.05 * rng.standard_normal((n, n)))
-    return Instance(problem, (m, F, loss), (x, risk, budget), (*values, np.array(0.15)))
+    return Instance(problem, (m, F, loss), (x, risk, budget), (*values, np.array(0.25)))
 
 
 def _chance_constrained_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
@@ -115,7 +130,7 @@ def _chance_constrained_degenerate(rng: np.random.Generator, n: int) -> tuple[np
 
 
 def _antenna_array(rng: np.random.Generator, n: int) -> Instance:
-    """Minimise the largest sidelobe |a_k'w| with a_0'w = 1, w complex: the weights by real and imaginary parts."""
+    """Minimise max_k |a_k'w| + |w|^2 / 10 subject to 1'w = 1, a_k = C_k + i S_k: weights w with low sidelobes."""
     re, im, t = cp.Variable(n), cp.Variable(n), cp.Variable()
     C, S = cp.Parameter((3, n)), cp.Parameter((3, n))
     main = np.ones(n)
@@ -177,7 +192,7 @@ def _log_sum_exp(rng: np.random.Generator, n: int) -> Instance:
     """Minimise log sum exp(A x + b) subject to |x_i| <= u."""
     x, A, b, u = cp.Variable(n), cp.Parameter((2 * n, n)), cp.Parameter(2 * n), cp.Parameter(nonneg=True)
     problem = cp.Problem(cp.Minimize(cp.log_sum_exp(A @ x + b)), [x <= u, x >= -u])
-    values = (rng.standard_normal((2 * n, n)), rng.standard_normal(2 * n), np.array(0.35))
+    values = (rng.standard_normal((2 * n, n)) + 0.5, rng.standard_normal(2 * n), np.array(0.5))
     return Instance(problem, (A, b, u), (x,), values)
 
 
@@ -261,14 +276,14 @@ def _max_cut_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, .
 
 def _minimum_eigenvalue(rng: np.random.Generator, n: int) -> Instance:
     """Maximise lambda_min(C + diag x) subject to 1'x = t, |x| <= r."""
-    x, C, t = cp.Variable(n), cp.Parameter((n, n), symmetric=True), cp.Parameter()
-    problem = cp.Problem(cp.Maximize(cp.lambda_min(C + cp.diag(x))), [cp.sum(x) == t, cp.norm(x) <= 2])
+    x, C, t, r = cp.Variable(n), cp.Parameter((n, n), symmetric=True), cp.Parameter(), cp.Parameter(nonneg=True)
+    problem = cp.Problem(cp.Maximize(cp.lambda_min(C + cp.diag(x))), [cp.sum(x) == t, cp.norm(x) <= r])
     root = rng.standard_normal((n, n))
-    return Instance(problem, (C, t), (x,), ((root + root.T) / 2, np.array(0.5)))
+    return Instance(problem, (C, t, r), (x,), ((root + root.T) / 2, np.array(0.5), np.array(1.0)))
 
 
 def _minimum_eigenvalue_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
-    return np.eye(n), np.array(0.0)
+    return np.eye(n), np.array(0.0), np.array(1.0)
 
 
 def _matrix_completion(rng: np.random.Generator, n: int) -> Instance:
@@ -292,7 +307,7 @@ def _inverse_covariance(rng: np.random.Generator, n: int) -> Instance:
     X, S, w = cp.Variable((n, n), PSD=True), cp.Parameter((n, n), PSD=True), cp.Parameter(nonneg=True)
     problem = cp.Problem(cp.Minimize(cp.trace(S @ X) - cp.log_det(X) + w * cp.sum(cp.abs(X))))
     root = rng.standard_normal((n, 5 * n)) / np.sqrt(5 * n)
-    return Instance(problem, (S, w), (X,), (root @ root.T, np.array(0.08)))
+    return Instance(problem, (S, w), (X,), (root @ root.T, np.array(0.2)))
 
 
 def _inverse_covariance_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
@@ -304,11 +319,11 @@ def _inverse_covariance_degenerate(rng: np.random.Generator, n: int) -> tuple[np
 
 def _lyapunov(rng: np.random.Generator, n: int) -> Instance:
     """Minimise |X|^2 / 2 + tr X subject to A'X + X A + Q negative semidefinite, X positive semidefinite."""
-    X, A, Q = cp.Variable((n, n), symmetric=True), cp.Parameter((n, n)), cp.Parameter((n, n), PSD=True)
+    X, A, Q = cp.Variable((n, n), symmetric=True), cp.Parameter((n, n)), cp.Parameter((n, n), symmetric=True)
     decrease = A.T @ X + X @ A + Q << 0
     problem = cp.Problem(cp.Minimize(cp.sum_squares(X) / 2 + cp.trace(X)), [decrease, X >> 0])
     root = rng.standard_normal((n, n))
-    return Instance(problem, (A, Q), (X,), (root - 3 * np.eye(n), root @ root.T / n + np.eye(n)))
+    return Instance(problem, (A, Q), (X,), (np.sqrt(3 / n) * root - 3 * np.eye(n), root @ root.T / n + np.eye(n)))
 
 
 def _lyapunov_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
@@ -319,28 +334,29 @@ def _p_norm(power: float, *, approximate: bool) -> Callable[[np.random.Generator
     def build(rng: np.random.Generator, n: int) -> Instance:
         x, A, b = cp.Variable(n), cp.Parameter((2 * n, n)), cp.Parameter(2 * n)
         problem = cp.Problem(cp.Minimize(cp.pnorm(A @ x - b, power, approx=approximate) + cp.sum_squares(x) / 10))
-        return Instance(problem, (A, b), (x,), regression_data(rng, 2 * n, n, noise=2.0))
+        return Instance(problem, (A, b), (x,), regression_data(rng, 2 * n, n, noise=4.0))
 
     build.__doc__ = f"Minimise |A x - b|_{power} + |x|^2 / 10."
     return build
 
 
 def _p_norm_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
-    A, _ = regression_data(rng, 2 * n, n, noise=2.0)
+    A, _ = regression_data(rng, 2 * n, n, noise=4.0)
     return A, np.zeros(2 * n)
 
 
 def _geometric_mean(rng: np.random.Generator, n: int) -> Instance:
-    """Maximise prod x_i^a_i subject to c'x <= t: a budget shared by the weights, with an n-dimensional power cone."""
-    x, c, t = cp.Variable(n), cp.Parameter(n, pos=True), cp.Parameter(nonneg=True)
-    weights = np.arange(1.0, n + 1)
+    """Maximise prod x_i^a_i subject to c'x <= t, x_i <= u, a_i proportional to i: an n-dimensional power cone."""
+    x, c, t, u = cp.Variable(n), cp.Parameter(n, pos=True), cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
     budget = c @ x <= t
-    problem = cp.Problem(cp.Maximize(cp.geo_mean(x, weights, approx=False)), [budget])
-    return Instance(problem, (c, t), (x, budget), (rng.uniform(0.5, 1.5, n), np.array(2.0)))
+    problem = cp.Problem(cp.Maximize(cp.geo_mean(x, np.arange(1.0, n + 1), approx=False)), [budget, x <= u])
+    return Instance(problem, (c, t, u), (x, budget), (rng.uniform(0.5, 1.5, n), np.array(2.0), np.array(0.8)))
 
 
 def _geometric_mean_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
-    return rng.uniform(0.5, 1.5, n), np.array(0.0)
+    """Without bounds x_i = a_i t / c_i, and u is the largest of these."""
+    a, c, t = np.arange(1, n + 1) / (n * (n + 1) / 2), rng.uniform(0.5, 1.5, n), 1.0
+    return c, np.array(t), np.array(np.max(a * t / c))
 
 
 def _power_utility(rng: np.random.Generator, n: int) -> Instance:
@@ -353,8 +369,30 @@ def _power_utility(rng: np.random.Generator, n: int) -> Instance:
 
 
 def _power_utility_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
-    """All alike, and the budget is just what x = 1 costs."""
-    return np.ones(n), np.full(n, 1 / n)
+    """p_i x_i^-0.6 / c_i is the same for all i at an x with the largest entry 1."""
+    x = np.linspace(0.4, 1, n)
+    c = rng.uniform(0.5, 1.5, n)
+    c /= c @ x
+    return c * x**0.6, c
+
+
+def _power_cone_projection(rng: np.random.Generator, n: int) -> Instance:
+    """Minimise |x - a|^2 + |y - b|^2 + |z - c|^2 subject to x^e y^(1 - e) >= |z|, with an exponent e for each entry."""
+    (x, y, z), (a, b, c) = (tuple(kind(n) for _ in range(3)) for kind in (cp.Variable, cp.Parameter))
+    cone = cp.PowCone3D(x, y, z, _exponents(n))
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a) + cp.sum_squares(y - b) + cp.sum_squares(z - c)), [cone])
+    values = (rng.uniform(0.2, 1, n), rng.uniform(0.2, 1, n), rng.choice([-1.0, 1.0], n) * rng.uniform(1, 2, n))
+    return Instance(problem, (a, b, c), (x, y, z, *cone.dual_variables), values)
+
+
+def _power_cone_projection_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
+    """The points are on the boundary of the polar cone, (x / e)^e (y / (1 - e))^(1 - e) = |z| of -(x, y, z)."""
+    c = rng.uniform(1, 2, n)
+    return -_exponents(n) * c, -(1 - _exponents(n)) * c, c
+
+
+def _exponents(n: int) -> np.ndarray:
+    return np.linspace(0.3, 0.8, n)
 
 
 def _cobb_douglas(rng: np.random.Generator, n: int) -> Instance:
@@ -373,8 +411,8 @@ def _cobb_douglas_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarr
     return a, np.prod(a**exponents, axis=0)
 
 
-def _box_volume(rng: np.random.Generator, n: int) -> Instance:
-    """Geometric: the largest box with bounds on its wall and floor areas and on its shape."""
+def _box_volume(rng: np.random.Generator, _size: int) -> Instance:
+    """Geometric: maximise h w d subject to 2 h (w + d) <= wall, w d <= floor, 1 / 2 <= h / w <= ratio."""
     h, w, d = cp.Variable(pos=True), cp.Variable(pos=True), cp.Variable(pos=True)
     wall, floor, ratio = cp.Parameter(pos=True), cp.Parameter(pos=True), cp.Parameter(pos=True)
     limits = [2 * (h * w + h * d) <= wall, w * d <= floor, h / w <= ratio, h / w >= 0.5]
@@ -383,13 +421,13 @@ def _box_volume(rng: np.random.Generator, n: int) -> Instance:
     return Instance(problem, (wall, floor, ratio), (h, w, d), values, gp=True)
 
 
-def _box_volume_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
+def _box_volume_degenerate(_rng: np.random.Generator, _size: int) -> tuple[np.ndarray, ...]:
     """w = d = 2 and h = wall / 8 without the bound on h / w, which is just met."""
     return np.array(20.0), np.array(4.0), np.array(1.25)
 
 
 def _power_control(rng: np.random.Generator, n: int) -> Instance:
-    """Geometric: the least total power of n transmitters with signal to interference at least t, gains G."""
+    """Geometric: minimise 1'p subject to G_ii p_i >= t (0.1 + sum_{j != i} G_ij p_j): powers and gains."""
     p, G, t = cp.Variable(n, pos=True), cp.Parameter((n, n), pos=True), cp.Parameter(pos=True)
     ratios = [t * (0.1 + cp.sum([G[i, j] * p[j] for j in range(n) if j != i])) <= G[i, i] * p[i] for i in range(n)]
     problem = cp.Problem(cp.Minimize(cp.sum(p)), ratios)
@@ -400,17 +438,17 @@ def _power_control_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndar
     return np.full((n, n), 0.05) + np.eye(n), np.array(1.5)
 
 
-def _monomial_fit(rng: np.random.Generator, n: int) -> Instance:
-    """Geometric: minimise the largest of the n posynomials c_i x^e_i y^-f_i + x y^e subject to x y >= b."""
-    x, y = cp.Variable(pos=True), cp.Variable(pos=True)
-    c, b, e = cp.Parameter(n, pos=True), cp.Parameter(pos=True), cp.Parameter()
-    terms = [c[i] * x ** (0.5 + 0.3 * i) * y ** (-0.7 * i) + x**0.2 * y**e for i in range(n)]
-    problem = cp.Problem(cp.Minimize(cp.sum(terms)), [x * y >= b, x >= 0.05, y <= 20.0])
-    return Instance(problem, (c, b, e), (x, y), (rng.uniform(0.5, 1.5, n), np.array(1.0), np.array(0.8)), gp=True)
+def _posynomial(rng: np.random.Generator, n: int) -> Instance:
+    """Geometric: minimise sum_i c_i x_i^e + prod_i 1 / x_i subject to prod_i x_i >= b; an exponent is a parameter."""
+    x, c, e, b = cp.Variable(n, pos=True), cp.Parameter(n, pos=True), cp.Parameter(), cp.Parameter(pos=True)
+    product = cp.prod(x)
+    problem = cp.Problem(cp.Minimize(cp.sum([c[i] * x[i] ** e for i in range(n)]) + 1 / product), [product >= b])
+    return Instance(problem, (c, e, b), (x,), (rng.uniform(0.5, 1.5, n), np.array(1.5), np.array(2.0)), gp=True)
 
 
-def _monomial_fit_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
-    return np.ones(n), np.array(1.0), np.array(0.0)
+def _posynomial_degenerate(_rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
+    """x = 1 without the bound on the product, which is just met."""
+    return np.ones(n), np.array(1.0), np.array(1.0)
 
 
 def _all_cones(rng: np.random.Generator, n: int) -> Instance:
@@ -432,7 +470,7 @@ def _all_cones(rng: np.random.Generator, n: int) -> Instance:
 
 
 def _all_cones_degenerate(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
-    """All of C's eigenvalues are alike, and the ball is the smallest that the bound allows beside a positive x."""
+    """C is a multiple of the identity: X has one eigenvalue, three times."""
     z, _, t = _all_cones(rng, n).values
     return z, -np.eye(3), t
 
@@ -445,14 +483,16 @@ def _family(
     what: str,
     differentiable: bool = False,
     name: str = "",
+    unique: bool = True,
 ) -> ConicFamily:
     name = name or build.__name__.removeprefix("_")
-    return ConicFamily(Family(name, build, size, (4 * size,)), cones, degenerate, what, differentiable)
+    return ConicFamily(Family(name, build, size, (4 * size,)), cones, degenerate, what, differentiable, unique)
 
 
 CONIC_FAMILIES: tuple[ConicFamily, ...] = (
     _family(_norm_constrained, _norm_constrained_degenerate, 6, SOC, "the ball just holds the minimiser"),
-    _family(_robust_lp, _robust_lp_degenerate, 4, SOC, "no cost: every point is a solution"),
+    _family(_robust_least_squares, _robust_least_squares_degenerate, 5, SOC, "x is just about to leave zero"),
+    _family(_robust_lp, _robust_lp_degenerate, 4, SOC, "no cost: every point is a solution", unique=False),
     _family(_group_lasso, _group_lasso_degenerate, 4, SOC, "a group is just about to leave zero"),
     _family(_square_root_lasso, _square_root_lasso_degenerate, 5, SOC, "an exact fit: the norm vanishes"),
     _family(_chance_constrained, _chance_constrained_degenerate, 5, SOC, "two active sets meet"),
@@ -460,12 +500,12 @@ CONIC_FAMILIES: tuple[ConicFamily, ...] = (
     _family(_facility, _facility_degenerate, 7, SOC, "the facility is just held by a client"),
     _family(_logistic_regression, _logistic_regression_degenerate, 4, EXP, "a column of zeros", differentiable=True),
     _family(_entropy, _entropy_degenerate, 7, EXP, "a redundant equality"),
-    _family(_log_sum_exp, _log_sum_exp_degenerate, 4, EXP, "a variable without effect"),
+    _family(_log_sum_exp, _log_sum_exp_degenerate, 4, EXP, "a variable without effect", unique=False),
     _family(_relative_entropy, _relative_entropy_degenerate, 6, EXP, "an entry vanishes"),
     _family(_poisson, _poisson_degenerate, 4, EXP, "no counts", differentiable=True),
     _family(_softmax, _softmax_degenerate, 6, EXP, "saturation", differentiable=True),
     _family(_nearest_correlation, _nearest_correlation_degenerate, 4, PSD, "a zero eigenvalue, no force"),
-    _family(_max_cut, _max_cut_degenerate, 4, PSD, "no cost: every point is a solution"),
+    _family(_max_cut, _max_cut_degenerate, 4, PSD, "no cost: every point is a solution", unique=False),
     _family(_minimum_eigenvalue, _minimum_eigenvalue_degenerate, 4, PSD | SOC, "equal eigenvalues"),
     _family(_matrix_completion, _matrix_completion_degenerate, 3, PSD, "rank just about to grow"),
     _family(
@@ -478,12 +518,16 @@ CONIC_FAMILIES: tuple[ConicFamily, ...] = (
     _family(_lyapunov, _lyapunov_degenerate, 3, PSD, "X = 0 is at the apex"),
     _family(_p_norm(1.5, approximate=True), _p_norm_degenerate, 4, SOC, "an exact fit", name="p_norm_1.5"),
     _family(_p_norm(3, approximate=False), _p_norm_degenerate, 4, POW, "an exact fit", name="p_norm_3"),
-    _family(_geometric_mean, _geometric_mean_degenerate, 4, POW, "no budget: the apex"),
-    _family(_power_utility, _power_utility_degenerate, 4, POW, "bounds that hold without force"),
+    _family(_geometric_mean, _geometric_mean_degenerate, 4, POW, "a bound that just holds"),
+    _family(_power_utility, _power_utility_degenerate, 4, POW, "a bound that just holds"),
+    _family(_power_cone_projection, _power_cone_projection_degenerate, 4, POW, "just held at the apex"),
     _family(_cobb_douglas, _cobb_douglas_degenerate, 4, POW, "already on the boundary"),
     _family(_box_volume, _box_volume_degenerate, 3, EXP, "a bound that just holds"),
     _family(_power_control, _power_control_degenerate, 3, EXP, "all transmitters alike", differentiable=True),
-    _family(_monomial_fit, _monomial_fit_degenerate, 3, EXP, "three bounds meet"),
+    _family(_posynomial, _posynomial_degenerate, 3, EXP, "a bound that just holds"),
     _family(_all_cones, _all_cones_degenerate, 5, SOC | PSD | EXP | POW, "equal eigenvalues", differentiable=True),
 )
 """All conic families."""
+
+FAMILIES: tuple[Family, ...] = tuple(each.family for each in CONIC_FAMILIES)
+"""The same, without what is known of their degenerate instances."""

@@ -95,7 +95,7 @@ def linear_solution(
 ) -> LinearSolution:
     """(x, w) of solutions of the symmetric system."""
     x, w = settled.solution[: len(linearization.x)], system.multiplier(linearization.D, settled.solution)
-    return LinearSolution(x, w, settled.residual, settled.singular, np.zeros_like(settled.residual), iterations)
+    return LinearSolution(x, w, settled.residual, settled.singular, settled.error, iterations)
 
 
 def finish(linearization: Linearization, solution: LinearSolution, method: str, transpose: bool) -> Differentiated:

@@ -49,12 +49,12 @@ class MinimumNorm(AbstractBackward):
 
             def least_squares(
                 right: Float[np.ndarray, "size k"],
-            ) -> tuple[Float[np.ndarray, "size k"], Float[np.ndarray, "size k"]]:
-                solution, left = dense.least_squares(right, self.tolerance)
+            ) -> tuple[Float[np.ndarray, "size k"], Float[np.ndarray, "size k"], float]:
+                solution, left, error = dense.least_squares(right, self.tolerance)
                 for _ in range(self.max_iterations):
-                    correction, remains = dense.least_squares(left, self.tolerance)
-                    solution, left = solution + correction, remains
-                return solution, left
+                    correction, left, _ = dense.least_squares(left, self.tolerance)
+                    solution = solution + correction
+                return solution, left, error
 
             right = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
             everything = np.ones(right.shape[1], dtype=np.bool_)

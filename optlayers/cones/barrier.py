@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
+import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Arrays
 from optlayers.cones.abstract import Smoothed
 from optlayers.cones.derivative import Rotation
+from optlayers.cones.diagonal import diagonal
 
 LEVELS = 40
 """Barrier parameters on the path from 1 to mu, in units of |v|^2 + mu."""
@@ -44,8 +46,10 @@ def proximal_point(
     size = xp.sqrt(xp.sum(v * v, axis=-1) + mu)[..., None]
     target, least = v / size, mu / (size * size)
     y = interior
-    for level in range(LEVELS):
-        weight = least ** (level / (LEVELS - 1))
+    # On NumPy's arrays the path is as long as mu needs; elsewhere values are not known while it is written down.
+    levels = LEVELS if xp is not np else min(LEVELS, 2 + int(2 * np.log10(1 / np.min(least, initial=1.0))))
+    for level in range(levels):
+        weight = least ** (level / (levels - 1))
         for _ in range(STEPS):
             y = _newton_step(xp, barrier, y, target, weight)
     for _ in range(LAST_STEPS):
@@ -65,8 +69,7 @@ def _newton_step(
     """One damped step on f(y) + 1/2 |y - target|^2 / weight."""
     local = barrier(xp, y)
     gradient = local.gradient + (y - target) / weight
-    digits = xp.ones_like(y)
-    identity = digits[..., None] * xp.linalg.eigh(xp.zeros_like(local.hessian))[1]
-    step = xp.linalg.solve(local.hessian + identity / weight[..., None], gradient[..., None])[..., 0]
+    hessian = local.hessian + diagonal(xp, xp.ones_like(y) / weight)
+    step = xp.linalg.solve(hessian, gradient[..., None])[..., 0]
     decrement = xp.sqrt(xp.abs(xp.sum(gradient * step, axis=-1)))[..., None]
     return y - step / (1 + decrement)

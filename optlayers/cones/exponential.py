@@ -11,6 +11,7 @@ from optlayers.arrays import Arrays
 from optlayers.cones.abstract import AbstractCone, Resolution, Smoothed
 from optlayers.cones.barrier import Barrier, proximal_point
 from optlayers.cones.derivative import Rotation
+from optlayers.cones.diagonal import diagonal
 from optlayers.cones.exponential_rays import decompose
 
 
@@ -81,12 +82,5 @@ def _barrier(xp: Arrays, y: Float[Any, "*B size"]) -> Barrier:
         ],
         axis=-2,
     )
-    corner = xp.stack(
-        [
-            xp.stack([1 / (u * u), zero, zero], axis=-1),
-            xp.stack([zero, zero, zero], axis=-1),
-            xp.stack([zero, zero, 1 / (w * w)], axis=-1),
-        ],
-        axis=-2,
-    )
+    corner = diagonal(xp, xp.stack([1 / (u * u), zero, 1 / (w * w)], axis=-1))
     return Barrier(gradient, slope[..., :, None] * slope[..., None, :] - bend / g[..., None, None] + corner)

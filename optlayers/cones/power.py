@@ -12,8 +12,8 @@ from optlayers.arrays import Arrays
 from optlayers.cones.abstract import AbstractCone, Resolution, Smoothed
 from optlayers.cones.barrier import Barrier, proximal_point
 from optlayers.cones.derivative import Rotation
+from optlayers.cones.diagonal import diagonal
 from optlayers.cones.power_projection import PowerProjection, project
-from optlayers.cones.power_root import diagonal
 
 SUM_TOLERANCE = 1e-12
 """By how much the exponents may miss the sum 1."""
@@ -32,7 +32,9 @@ class Power(AbstractCone):
     D has the eigenvalue 1 along y and 0 along s; it is written out in `cones.power_root`.
 
     On the faces, where w = 0, Pi(u, 0) = (max(u, 0), 0) and D = diag(u > 0, l): l is 1 if the exponents of the negative
-    u_i sum to less than 1/2, 0 if to more, and else a limit between them. Pi is differentiable there, if no u_i is 0.
+    u_i sum to less than 1/2, 0 if to more, and else a limit between them. Pi is differentiable there, if no u_i is 0;
+    twice, if that sum is 1/2, less than 1/3 or more than 2/3. Else the second derivative, odd in w nearby, is taken to
+    be zero.
 
     At kinks what is zero counts as slack: D = 0 where y = 0; where w and some u_i are 0, D is that of the face with u_i
     negative; D = I - nn' where s = 0 elsewhere on the boundary of K*, with the unit normal n.

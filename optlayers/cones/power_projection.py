@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 from optlayers.arrays import Arrays
 from optlayers.cones.abstract import Resolution
 from optlayers.cones.derivative import Rotation
-from optlayers.cones.power_root import PowerRoot, diagonal, find_root
+from optlayers.cones.diagonal import diagonal
+from optlayers.cones.power_root import PowerRoot, find_root
 
 SMALLEST_W = 1e-30
 """A W smaller than this part of the largest entry of v counts as zero."""
@@ -31,6 +32,7 @@ class PowerProjection:
     kink: whether v is on a kink.
     curved: whether D is that of `root`, which is for v / scale.
     flat: whether D = I - normal normal'; else, and if not curved, D = diag(straight).
+    bend: the derivative by u of the last entry of `straight`, for v / scale.
     """
 
     y: Float[Any, "*B size"]
@@ -41,6 +43,7 @@ class PowerProjection:
     flat: Bool[Any, "*B 1"]
     normal: Float[Any, "*B size"]
     straight: Float[Any, "*B size"]
+    bend: Float[Any, "*B k"]
 
     def derivative(self, xp: Arrays) -> Rotation:
         """D by its eigenvectors.
@@ -59,9 +62,15 @@ class PowerProjection:
     def second_derivative(
         self, xp: Arrays, a: Float[Any, "*B size"], c: Float[Any, "*B size"]
     ) -> Float[Any, "*B size"]:
-        """d/dv <a, D c>; zero on the pieces that are linear."""
-        gradient = self.root.second_derivative(xp, a, c) / self.scale
-        return xp.where(self.curved, gradient, xp.zeros_like(gradient))
+        """d/dv <a, D c>: on the boundary of K*, where D is flat, the limit of the curved piece.
+
+        It is symmetric in a, c and the direction of v, and even in w: on a face it has entries in u, w, w only,
+        those of `bend`.
+        """
+        a_w, c_w = a[..., -1:], c[..., -1:]
+        along_w = xp.sum(self.bend * (a[..., :-1] * c_w + c[..., :-1] * a_w), axis=-1)[..., None]
+        straight = xp.concat([self.bend * a_w * c_w, along_w], axis=-1)
+        return xp.where(self.curved | self.flat, self.root.second_derivative(xp, a, c), straight) / self.scale
 
 
 def project(xp: Arrays, v: Float[Any, "*B size"], a: Float[Any, "*B k"], zero: Resolution | None) -> PowerProjection:
@@ -77,8 +86,11 @@ def project(xp: Arrays, v: Float[Any, "*B size"], a: Float[Any, "*B k"], zero: R
     of_dual, of_polar = _inside(xp, u, w, a, a), _inside(xp, -u, w, a, xp.ones_like(a))
     axis = W <= SMALLEST_W
     outside = ~(of_dual.inside | of_polar.inside | axis)
-    # The root is sought in every element; where there is none, for another point.
-    root = find_root(xp, xp.where(outside, u, -xp.ones_like(u)), xp.where(outside, w, 2 * one), a)
+    within = axis | (xp.minimum(W - dual, W - primal) <= 0)
+    skin = of_dual.inside & ~within & (of_dual.depth <= primal)
+    # The root is sought in every element: on the boundary of K* it is r = 0; where there is none, for another point.
+    sought = outside | skin
+    root = find_root(xp, xp.where(sought, u, -xp.ones_like(u)), xp.where(sought, w, 2 * one), a)
     bent, s = root.y(xp), root.s(xp)
     face = xp.concat([xp.maximum(u, xp.zeros_like(u)), nothing], axis=-1)
     y = xp.where(outside, bent, face)
@@ -86,14 +98,13 @@ def project(xp: Arrays, v: Float[Any, "*B size"], a: Float[Any, "*B k"], zero: R
 
     vanishes = of_polar.inside | (_norm(xp, y) <= dual)
     weak = (u <= dual) & (u >= -primal)
-    within = axis | (xp.minimum(W - dual, W - primal) <= 0)
     crease = within & xp.any(weak, axis=-1)[..., None]
-    skin = of_dual.inside & ~within & (of_dual.depth <= primal)
     thin = outside & (_norm(xp, s) <= primal)
     flat = (skin | thin) & ~crease & ~vanishes
     inside = of_dual.inside & ~crease & ~vanishes
     level = (crease | axis) & ~inside & ~vanishes
-    straight = xp.where(level, _face_slopes(xp, u, a, dual), xp.where(inside, xp.ones_like(y), xp.zeros_like(y)))
+    face_slopes = _face_slopes(xp, u, a, dual)
+    straight = xp.where(level, face_slopes.slopes, xp.where(inside, xp.ones_like(y), xp.zeros_like(y)))
     return PowerProjection(
         y=xp.where(of_dual.inside, v, scale * y),
         kink=(flat | crease | (vanishes & ~(of_polar.inside & (of_polar.depth > dual))))[..., 0],
@@ -103,6 +114,7 @@ def project(xp: Arrays, v: Float[Any, "*B size"], a: Float[Any, "*B k"], zero: R
         flat=flat,
         normal=xp.where(of_dual.inside, of_dual.normal, _unit(xp, s)),
         straight=straight,
+        bend=xp.where(level, face_slopes.bend, xp.zeros_like(u)),
     )
 
 
@@ -131,11 +143,21 @@ def _inside(xp: Arrays, u: Any, w: Any, a: Any, units: Any) -> _Inside:
     return _Inside(inside, xp.where(proper, depth, xp.zeros_like(depth)), normal)
 
 
-def _face_slopes(xp: Arrays, u: Any, a: Any, dual: Any) -> Any:
-    """(u > 0, l), where l is the limit of y_w / w as w tends to zero.
+@final
+@dataclass(frozen=True, slots=True)
+class _FaceSlopes:
+    """The diagonal (u > 0, l) of D on a face, and the derivative of l by u."""
+
+    slopes: Float[Any, "*B size"]
+    bend: Float[Any, "*B k"]
+
+
+def _face_slopes(xp: Arrays, u: Any, a: Any, dual: Any) -> _FaceSlopes:
+    """l is the limit of y_w / w as w tends to zero.
 
     From sum a_i log s_i = log r, with y_w = w - r: if the exponents of the negative u_i sum to less than 1/2, then r
-    vanishes faster than w; if to more, y_w does; if to 1/2, then r / y_w tends to a constant.
+    vanishes faster than w; if to more, y_w does; if to 1/2, then r / y_w tends to a constant, the `ratio`. The
+    derivative of its logarithm by u_i is -2 a_i / |u_i|, and that of l is 2 l (1 - l) a_i / |u_i|.
     """
     nothing, one = xp.zeros_like(a), xp.ones_like(a)
     positive = u > dual
@@ -145,7 +167,9 @@ def _face_slopes(xp: Arrays, u: Any, a: Any, dual: Any) -> Any:
     ratio = xp.exp(2 * xp.sum(a * xp.log(sizes), axis=-1))[..., None]
     uneven = xp.where(excess < 0, one[..., :1], nothing[..., :1])
     limit = xp.where(xp.abs(excess) <= BALANCED, 1 / (1 + ratio), uneven)
-    return xp.concat([xp.where(positive, one, nothing), limit], axis=-1)
+    length = xp.abs(u)
+    bend = 2 * limit * (1 - limit) * xp.where(length > 0, a / xp.where(length > 0, length, one), nothing)
+    return _FaceSlopes(xp.concat([xp.where(positive, one, nothing), limit], axis=-1), bend)
 
 
 def _norm(xp: Arrays, x: Any) -> Any:

@@ -17,9 +17,11 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Arrays
+from optlayers.cones.diagonal import diagonal
 
 STEPS = 80
-"""Steps of the root search: Newton's where they shrink by half each time, else bisections, of which 60 alone reach the last digit."""
+"""Steps of the root search: Newton's where they shrink by half each time, else bisections; 60 of these reach the last
+digit."""
 
 LARGEST = 80.0
 """|t| is at most this: one of r and W - r is then smaller than 1e-34 W."""
@@ -163,12 +165,3 @@ def _at(xp: Arrays, u: Any, W: Any, sign: Any, a: Any, t: Any) -> PowerRoot:
     far = (xp.abs(u) + S) / 2
     near = product / far
     return PowerRoot(a, u, S, xp.where(u > 0, far, near), xp.where(u > 0, near, far), r, rest, sign)
-
-
-def diagonal(xp: Arrays, entries: Float[Any, "*B size"]) -> Float[Any, "*B size size"]:
-    """The diagonal matrix."""
-    size = entries.shape[-1]
-    columns = [
-        xp.stack([entries[..., row] * (row == column) for row in range(size)], axis=-1) for column in range(size)
-    ]
-    return xp.stack(columns, axis=-1)

@@ -52,8 +52,9 @@ class DenseSystem:
             solved: Mask = (gain <= LARGEST_GAIN * size) & (error <= ROUNDING * (size + gain))
         return Pivoted(solution, solved, bound)
 
-    def least_squares(self, right: Columns, cutoff: float = 1 / LARGEST_GAIN) -> tuple[Columns, Columns]:
-        """The least-squares solution of minimum norm, by eigenvalues, and what it leaves of r in the range of K.
+    def least_squares(self, right: Columns, cutoff: float = 1 / LARGEST_GAIN) -> tuple[Columns, Columns, float]:
+        """The least-squares solution of minimum norm, by eigenvalues, what it leaves of r in the range of K, and a
+        bound of its relative error: the rounding unit times the condition of the part that is kept.
 
         Eigenvalues below `cutoff` of the largest count as zero.
         """
@@ -62,7 +63,9 @@ class DenseSystem:
         vectors = vectors[:, kept]
         coordinates = vectors.T @ right
         solution = vectors @ (coordinates / eigenvalues[kept, None])
-        return solution, vectors @ coordinates - self._K @ solution
+        sizes = np.abs(eigenvalues[kept])
+        condition = float(sizes.max() / sizes.min()) if len(sizes) else 1.0
+        return solution, vectors @ coordinates - self._K @ solution, np.finfo(np.float64).eps * condition
 
 
 def _largest(columns: Columns) -> Vector:

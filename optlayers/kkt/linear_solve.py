@@ -112,7 +112,9 @@ class LinearSystem:
         error = self._pivot(honest, solution, residual, unsolved)
         settled = settle(self._K, right, solution, unsolved, self._least_squares)
         w = self._system.multiplier(self._D, settled.solution)
-        return LinearSolution(settled.solution[: self._n], w, settled.residual, settled.singular, error, iterations)
+        return LinearSolution(
+            settled.solution[: self._n], w, settled.residual, settled.singular, error + settled.error, iterations
+        )
 
     def _pivot(self, right: Columns, solution: Columns, residual: Columns, unsolved: Mask) -> Vector:
         """Solve the unsolved columns densely by LU, in place; those that it solves are no longer unsolved. The bounds
@@ -185,12 +187,12 @@ class LinearSystem:
             return None
         return DenseSystem(self._K[kept][:, kept].toarray())
 
-    def _least_squares(self, right: Columns) -> tuple[Columns, Columns]:
+    def _least_squares(self, right: Columns) -> tuple[Columns, Columns, float]:
         if self._dense is None:
-            return self._project(right)
+            return *self._project(right), 0.0
         solution, residual = np.zeros_like(right), np.zeros_like(right)
-        solution[self._kept], residual[self._kept] = self._dense.least_squares(right[self._kept])
-        return solution, residual
+        solution[self._kept], residual[self._kept], error = self._dense.least_squares(right[self._kept])
+        return solution, residual, error
 
     def _project(self, right: Columns) -> tuple[Columns, Columns]:
         """The solution of minimum norm for the part of the right-hand side in the range, and its residual.

@@ -23,12 +23,14 @@ class Settled:
     """Solutions of K z = r by columns. `residual` is relative to the larger of the right-hand side and the solution.
 
     Where `singular`, the right-hand side is not in the range of K: the solution is the least-squares one of minimum
-    norm, and `residual` is that of the nearest right-hand side in the range.
+    norm, and `residual` is that of the nearest right-hand side in the range. `error` bounds the relative error of
+    solutions by least squares, and is zero for the others.
     """
 
     solution: Float[np.ndarray, "size k"]
     residual: Float[np.ndarray, " k"]
     singular: Bool[np.ndarray, " k"]
+    error: Float[np.ndarray, " k"]
 
 
 def settle(
@@ -36,18 +38,18 @@ def settle(
     right: Columns,
     solution: Columns,
     unsolved: Mask,
-    least_squares: Callable[[Columns], tuple[Columns, Columns]],
+    least_squares: Callable[[Columns], tuple[Columns, Columns, float]],
 ) -> Settled:
-    """The solutions, those of the unsolved columns by `least_squares`, which gives a solution and what it leaves of the
-    right-hand side in the range of K. Columns that are not finite have no solution, and are not judged."""
+    """The solutions, those of the unsolved columns by `least_squares`, which gives a solution, what it leaves of the
+    right-hand side in the range of K, and a bound of its relative error. Columns that are not finite have no solution, and are not judged."""
     finite = np.isfinite(right).all(axis=0)
     right = np.where(finite, right, 0.0)
     solution = np.where(finite, solution, 0.0)
     singular = unsolved & finite
     size = largest(right)
-    residual = right - K @ solution
+    residual, error = right - K @ solution, np.zeros(right.shape[1])
     if singular.any():
-        solution[:, singular], residual[:, singular] = least_squares(right[:, singular])
+        solution[:, singular], residual[:, singular], error[singular] = least_squares(right[:, singular])
         # Only a part of the right-hand side that no solution reaches makes the system singular for it.
         left = right - K @ solution
         singular &= largest(left) > OUTSIDE_TOLERANCE * size
@@ -56,7 +58,7 @@ def settle(
         residual = np.where(singular, residual, left)
     scale = np.maximum(size, largest(solution))
     relative = largest(residual) / np.where(scale > 0, scale, 1.0)
-    return Settled(np.where(finite, solution, np.nan), relative, singular)
+    return Settled(np.where(finite, solution, np.nan), relative, singular, error)
 
 
 def largest(columns: Columns) -> Vector:
