@@ -41,7 +41,8 @@ def settle(
     least_squares: Callable[[Columns], tuple[Columns, Columns, float]],
 ) -> Settled:
     """The solutions, those of the unsolved columns by `least_squares`, which gives a solution, what it leaves of the
-    right-hand side in the range of K, and a bound of its relative error. Columns that are not finite have no solution, and are not judged."""
+    right-hand side in the range of K, and a bound of its relative error. Columns that are not finite have no solution,
+    and are not judged."""
     finite = np.isfinite(right).all(axis=0)
     right = np.where(finite, right, 0.0)
     solution = np.where(finite, solution, 0.0)
