@@ -173,32 +173,25 @@ def _depth(xp: Arrays, first: Any, last: Any, rest: Any) -> Any:
     """
     proper = (first < 0) & (last > 0)
     first, last = xp.where(proper, first, -xp.ones_like(first)), xp.where(proper, last, xp.ones_like(last))
-    logarithm = xp.log(last) - xp.log(-first)
-    slope = xp.sqrt(last * last * (1 + logarithm * logarithm) + first * first)
-    excess = rest - first * logarithm
-    return xp.where(proper & (excess >= 0), last * (excess / slope), -xp.ones_like(first))
+    logarithm = xp.log(-last / first)
+    slope = xp.sqrt(1 + logarithm * logarithm + (first / last) * (first / last))
+    return xp.where(proper, (rest - first * logarithm) / slope, -xp.ones_like(first))
 
 
 def _turning(xp: Arrays, r: Any) -> tuple[Any, Any, Any, Any, Any]:
     """The unit rays p and d at r, k_d, k_p and (log(k_d / k_p))', all from exponentials that do not overflow."""
-    up, down = _exponentials(xp, r)
-    p = xp.stack([r * down, down, up], axis=-1)
-    d = xp.stack([-up, (r - 1) * up, down], axis=-1)
+    grown, shrunk = xp.exp(r - xp.abs(r)), xp.exp(-r - xp.abs(r))  # exp(+-r) exp(-|r|)
+    base = xp.exp(-xp.abs(r))
+    p = xp.stack([r * base, base, grown], axis=-1)
+    d = xp.stack([-base, (r - 1) * base, shrunk], axis=-1)
     size_p, size_d = (xp.sqrt(xp.sum(ray * ray, axis=-1)) for ray in (p, d))
-    up_2, down_2 = up * up, down * down
-    m_d = up_2 + (r * r + 1) * down_2
-    m_p = (r * r - 2 * r + 2) * up_2 + down_2
-    turn_d, turn_p = m_d * up / (size_d * size_d * size_p), m_p * down / (size_d * size_p * size_p)
-    log_p = (r * down_2 + up_2) / (size_p * size_p)
-    log_d = ((r - 1) * up_2 - down_2) / (size_d * size_d)
-    bend = (up_2 - (r - 1) * (r - 1) * down_2) / m_d - (r * r * up_2 - down_2) / m_p + log_p - log_d
+    m_d = grown + (r * r + 1) * shrunk
+    m_p = (r * r - 2 * r + 2) * grown + shrunk
+    turn_d, turn_p = m_d * base * base / (size_d * size_d * size_p), m_p * base * base / (size_d * size_p * size_p)
+    log_p = (r * base * base + grown * grown) / (size_p * size_p)
+    log_d = ((r - 1) * base * base - shrunk * shrunk) / (size_d * size_d)
+    bend = (grown - (r - 1) * (r - 1) * shrunk) / m_d - (r * r * grown - shrunk) / m_p + log_p - log_d
     return p / size_p[..., None], d / size_d[..., None], turn_d, turn_p, bend
-
-
-def _exponentials(xp: Arrays, r: Any) -> tuple[Any, Any]:
-    """exp min(r, 0) and exp min(-r, 0): their product is exp -|r|, their quotient exp r."""
-    nothing = xp.zeros_like(r)
-    return xp.exp(xp.minimum(r, nothing)), xp.exp(xp.minimum(-r, nothing))
 
 
 def _root(xp: Arrays, v_1: Any, v_2: Any, v_3: Any, outside: Any) -> Any:
@@ -207,19 +200,17 @@ def _root(xp: Arrays, v_1: Any, v_2: Any, v_3: Any, outside: Any) -> Any:
     v_1, v_2, v_3 = (xp.where(outside, part, value * one) for part, value in ((v_1, -1.0), (v_2, -1.0), (v_3, -1.0)))
     limit = LARGEST_RATIO * one
     safe_1, safe_2 = xp.where(v_1 == 0, one, v_1), xp.where(v_2 == 0, one, v_2)
-    end_A, end_B = _clip(xp, 1 - v_2 / safe_1, FARTHEST), _clip(xp, v_1 / safe_2, FARTHEST)
+    end_A, end_B = _clip(xp, 1 - v_2 / safe_1), _clip(xp, v_1 / safe_2)
     # A > 0: r above end_A if v_1 < 0, below it if v_1 > 0.  B > 0: r below end_B if v_2 < 0, above it if v_2 > 0.
     low = xp.maximum(xp.where(v_1 < 0, end_A, -limit), xp.where(v_2 > 0, end_B, -limit))
     high = xp.minimum(xp.where(v_1 > 0, end_A, limit), xp.where(v_2 < 0, end_B, limit))
-    # Beyond the limit h exp(-|r|) is -v_2 - v_1 (r - 1) above and v_1 - v_2 r below.
-    far_up, far_down = (v_1 < 0) & (end_A > limit), (v_2 < 0) & (end_B < -limit)
     r = (low + high) / 2
     before = high - low
     for _ in range(STEPS):
-        up, down = _exponentials(xp, r)
-        up_2, down_2, base = up * up, down * down, up * down
-        h = v_3 * (r * r - r + 1) * base - v_2 * (up_2 + r * down_2) - v_1 * ((r - 1) * up_2 - down_2)
-        slope = v_3 * (2 * r - 1) * base - v_2 * (up_2 + (1 - r) * down_2) - v_1 * (r * up_2 + down_2)
+        grown, shrunk = xp.exp(r - xp.abs(r)), xp.exp(-r - xp.abs(r))
+        base = xp.exp(-xp.abs(r))
+        h = v_3 * (r * r - r + 1) * base - v_2 * (grown + r * shrunk) - v_1 * ((r - 1) * grown - shrunk)
+        slope = v_3 * (2 * r - 1) * base - v_2 * (grown + (1 - r) * shrunk) - v_1 * (r * grown + shrunk)
         above = h > 0
         low, high = xp.where(above, low, r), xp.where(above, r, high)
         newton = r - h / xp.where(slope > 0, slope, one)
@@ -229,4 +220,4 @@ def _root(xp: Arrays, v_1: Any, v_2: Any, v_3: Any, outside: Any) -> Any:
         if xp is np and not np.any(before > np.finfo(np.float64).eps * np.abs(r)):
             return np.where(outside, step, 0.0)
         r = step
-    return xp.where(outside, xp.where(far_up, end_A, xp.where(far_down, end_B, r)), xp.zeros_like(r))
+    return xp.where(outside, r, xp.zeros_like(r))

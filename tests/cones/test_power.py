@@ -60,6 +60,18 @@ def difference(function: Callable[[list[Decimal]], list[Decimal]], v: list[Decim
     return [(front - back) / (2 * step) for front, back in zip(ahead, behind, strict=True)]
 
 
+def second_difference(
+    v: list[Decimal], exponents: list[Decimal], a: np.ndarray, c: np.ndarray, h: np.ndarray
+) -> Decimal:
+    """The derivative of <a, D(v) c> along h."""
+
+    def slope(point: list[Decimal]) -> list[Decimal]:
+        Dc = difference(lambda moved: oracle(moved, exponents), point, exactly(c))
+        return [sum((a_i * D_i for a_i, D_i in zip(exactly(a), Dc, strict=True)), Decimal(0))]
+
+    return difference(slope, v, exactly(h))[0]
+
+
 def difficult_points(exponents: tuple[float, ...]) -> dict[str, np.ndarray]:
     """Points outside K* and -K: near their boundaries, near the faces, of entries of many sizes."""
     generator, a = np.random.default_rng(1), np.array(exponents)
@@ -91,15 +103,9 @@ def test_full_precision(exponents: tuple[float, ...]) -> None:
             def project(point: list[Decimal], weights: list[Decimal] = weights) -> list[Decimal]:
                 return oracle(point, weights)
 
-            def slope(
-                point: list[Decimal], a: np.ndarray = a, c: np.ndarray = c, project: Callable = project
-            ) -> list[Decimal]:
-                Dc = difference(project, point, exactly(c))
-                return [sum((a_i * D_i for a_i, D_i in zip(exactly(a), Dc, strict=True)), Decimal(0))]
-
             y = np.array(project(precise), dtype=float)
             Dc = np.array(difference(project, precise, exactly(c)), dtype=float)
-            bend = float(difference(slope, precise, exactly(h))[0])
+            bend = float(second_difference(precise, weights, a, c, h))
         size = np.linalg.norm(v)
         np.testing.assert_allclose(cone.project_dual(np, v), y, atol=4 * ROUNDING * size, rtol=0, err_msg=place)
         D = cone.derivative(np, v)
@@ -171,6 +177,53 @@ def test_faces_where_w_is_zero(exponents: tuple[float, ...], u: tuple[float, ...
     along_w = D.apply(np, np.eye(cone.size)[-1])[-1]
     assert abs(along_w - moved) <= 1e-9
     assert along_w == slope if slope is not None else 0.1 < along_w < 0.9
+
+
+@pytest.mark.parametrize(
+    ("exponents", "v"),
+    [
+        ((0.5, 0.5), (-3.0, 1.0, 0.0)),
+        ((0.5, 0.5), (2.0, -0.5, 0.0)),
+        ((0.25, 0.25, 0.5), (-1.0, -0.5, 2.0, 0.0)),
+        ((0.125, 0.25, 0.25, 0.375), (1.0, -0.5, -2.0, 0.3, 0.0)),
+        ((0.25, 0.75), (-3.0, 1.0, 0.0)),
+        ((0.75, 0.25), (-3.0, 1.0, 0.0)),
+    ],
+)
+def test_second_derivative_on_faces(exponents: tuple[float, ...], v: tuple[float, ...]) -> None:
+    """The slope along w depends on u where the exponents of the negative entries sum to 1/2, and on nothing else.
+
+    Where they sum to 1/4 or 3/4, the second derivative of w^3, about 1e-18 here, is what remains of it at w = 1e-18.
+    """
+    cone, point = Power(exponents), np.array(v)
+    a, c, h = np.random.default_rng(3).standard_normal((3, cone.size))
+    with localcontext(prec=DIGITS):
+        expected = float(second_difference(exactly(point), exact_exponents(exponents), a, c, h))
+    actual = cone.second_derivative(np, point, a, c) @ h
+    scale = np.linalg.norm(a) * np.linalg.norm(c) * np.linalg.norm(h)
+    assert abs(actual - expected) <= 20 * ROUNDING * scale
+    assert (abs(expected) > 1e-4) == (0.5 in exponents or len(v) == 5)
+
+
+@pytest.mark.parametrize(
+    ("exponents", "v"),
+    [
+        ((0.5, 0.5), (1.0, 1.0, 2.0)),
+        ((0.5, 0.5), (2.0, 0.5, -2.0)),
+        ((0.25, 0.25, 0.5), (0.25, 0.25, 0.5, 1.0)),
+    ],
+)
+def test_second_derivative_on_the_boundary_is_that_of_the_outside(
+    exponents: tuple[float, ...], v: tuple[float, ...]
+) -> None:
+    """D is chosen from the curved piece there; a point 1e-14 outside has it to 1e-14 times a third derivative."""
+    cone, point = Power(exponents), np.array(v)
+    a, c, h = np.random.default_rng(3).standard_normal((3, cone.size))
+    with localcontext(prec=DIGITS):
+        outside = [*exactly(point[:-1]), Decimal(v[-1]) * (1 + Decimal("1e-14"))]
+        expected = float(second_difference(outside, exact_exponents(exponents), a, c, h))
+    assert abs(cone.second_derivative(np, point, a, c) @ h - expected) <= 1e-12
+    assert abs(expected) > 1e-3
 
 
 @pytest.mark.parametrize("w", [0.0, 1e-13, 1e-11, 1e-9, 1e-7])
