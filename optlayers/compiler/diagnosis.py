@@ -10,7 +10,6 @@ Source: Agrawal et al. (2019), "Differentiable convex optimization layers", sect
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
 
 import cvxpy as cp
 from cvxpy.reductions.dcp2cone.canonicalizers import CANON_METHODS
@@ -37,43 +36,9 @@ def diagnose(problem: cp.Problem) -> None:
     reject_discrete(problem)
     reject_unsupported(problem)
     reject_nonconvex(problem)
+    reject_parametric_exponents(problem)
     reject_nonaffine_parameters(problem)
     reject_misjudged(problem)
-
-
-def diagnose_geometric(problem: cp.Problem) -> None:
-    """Raise the first reason why `problem` cannot be compiled as a geometric program; return None if there is none.
-
-    Raises `MixedIntegerError`, `UnsupportedError`, `NotConvexError`, `NotDPPError`.
-    """
-    reject_discrete(problem)
-    reject_unsupported(problem)
-    for index, expression in enumerate([problem.objective, *problem.constraints]):
-        if not expression.is_dgp():
-            place = f"constraints[{index - 1}]" if index else "the objective"
-            raise NotConvexError(
-                f"{place}, {shorten(smallest_geometric_fault(expression))}, does not follow the rules of "
-                "disciplined geometric programming (DGP).\n"
-                "  next step: minimise posynomials of positive variables, with constraints posynomial <= monomial and "
-                "monomial == monomial; a convex problem needs no gp=True"
-            )
-    with scopes.dpp_scope():
-        for index, expression in enumerate([problem.objective, *problem.constraints]):
-            if not expression.is_dgp(dpp=True):
-                place = f"constraints[{index - 1}]" if index else "the objective"
-                raise NotDPPError(
-                    f"{place}, {shorten(smallest_geometric_fault(expression))}, is log-log convex, but the "
-                    "logarithm of its data is not affine in those of the parameters (it is not DPP).\n"
-                    "  next step: use positive parameters as factors of monomials, and as exponents only of variables"
-                )
-
-
-def smallest_geometric_fault(expression: Any) -> Any:
-    """The smallest sub-expression that is neither log-log convex nor log-log concave; else the expression itself."""
-    for argument in expression.args:
-        if not (argument.is_log_log_convex() or argument.is_log_log_concave()):
-            return smallest_geometric_fault(argument)
-    return expression
 
 
 def reject_discrete(problem: cp.Problem) -> None:
@@ -125,6 +90,17 @@ def reject_nonconvex(problem: cp.Problem) -> None:
     raise NotConvexError(f"{headline}: {shorten(problem.objective)}")
 
 
+def reject_parametric_exponents(problem: cp.Problem) -> None:
+    """Raise `NotDPPError` if the exponent of a power cone is a parameter."""
+    for index, constraint in enumerate(problem.constraints):
+        if isinstance(constraint, cp.PowCone3D | cp.PowConeND) and constraint.alpha.parameters():
+            raise NotDPPError(
+                f"constraints[{index}], {shorten(constraint)}, has a parameter as the exponent of a power cone, which "
+                "belongs to the structure of the program, not to its data.\n"
+                "  next step: make the exponent a number, and build one problem for each exponent"
+            )
+
+
 def reject_nonaffine_parameters(problem: cp.Problem) -> None:
     """Raise `NotDPPError` if the problem is DCP but its data are not affine in the parameters."""
     headline = "the problem is convex, but its data are not affine in the parameters (it is not DPP)"
@@ -137,17 +113,7 @@ def reject_nonaffine_parameters(problem: cp.Problem) -> None:
 
 
 def reject_misjudged(problem: cp.Problem) -> None:
-    """Raise `NotDPPError` or `UnsupportedError` for what CVXPY counts as DPP but cannot compile.
-
-    The exponent of a power cone, for one, is no data of a program: it belongs to the structure.
-    """
-    for index, constraint in enumerate(problem.constraints):
-        if isinstance(constraint, cp.PowCone3D | cp.PowConeND) and constraint.alpha.parameters():
-            raise NotDPPError(
-                f"constraints[{index}], {shorten(constraint)}, has a parameter as the exponent of a power cone, which "
-                "belongs to the structure of the program, not to its data.\n"
-                "  next step: make the exponent a number, and build one problem for each exponent"
-            )
+    """Raise `NotDPPError` or `UnsupportedError` for what CVXPY counts as DPP but cannot compile."""
     headline = "the problem is convex, but CVXPY cannot compile this part of it"
     with scopes.dpp_scope():
         for part in (inner for demand in list_demands(problem) for inner in demand.walk()):

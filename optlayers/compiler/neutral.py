@@ -58,7 +58,9 @@ class _Neutral(ConicSolver):  # type: ignore[misc]
     EXP_CONE_ORDER = (0, 1, 2)
 
     def name(self) -> str:
-        return "OPTLAYERS"
+        # CVXPY's perspective compiles its function for the solver of this name, whatever the case of its letters:
+        # Clarabel's, whose rows are ours. The exact name of a solver of its own CVXPY does not allow.
+        return "clarabel"
 
     def import_solver(self) -> None:
         pass
@@ -165,6 +167,11 @@ def canonicalize(
             "CVXPY cannot bring the problem to linear, second-order, semidefinite, exponential and power cones. "
             "See cvxpy.Problem.get_problem_data for which part it is."
         ) from None
+    except Exception as error:
+        raise UnsupportedError(
+            f"CVXPY {cp.__version__} does not compile the problem, but stops with {type(error).__name__}: {error}\n"
+            "  next step: see in the traceback above which function or constraint it stops at, and rewrite that"
+        ) from error
     canonical = Canonical(program, chain, inverse_data)
     _check_complete(canonical)
     return canonical

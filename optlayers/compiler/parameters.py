@@ -20,7 +20,7 @@ from optlayers.program.parameter import AbstractRule, Bounds, Semidefinite, Sign
 def check_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> None:
     """Raise `ProblemError` unless `parameters` are distinct parameters of the problem; `MissingValueError` for others
     that have no value."""
-    known = {parameter.id for parameter in problem.parameters()}
+    known = {parameter.id for parameter in _list_parameters(problem)}
     seen: set[int] = set()
     for parameter in parameters:
         if not isinstance(parameter, cp.Parameter):
@@ -28,12 +28,12 @@ def check_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) ->
         if parameter.id not in known:
             raise ProblemError(
                 f"'{parameter.name()}' is not a parameter of the problem. Its parameters are "
-                f"{', '.join(sorted(other.name() for other in problem.parameters())) or 'none'}."
+                f"{', '.join(sorted(other.name() for other in _list_parameters(problem))) or 'none'}."
             )
         if parameter.id in seen:
             raise ProblemError(f"parameter '{parameter.name()}' is listed twice.")
         seen.add(parameter.id)
-    for other in problem.parameters():
+    for other in _list_parameters(problem):
         if other.id not in seen and _value(other) is None:
             raise MissingValueError(
                 f"parameter '{other.name()}' is not among the parameters of the layer and has no value in CVXPY. "
@@ -44,22 +44,47 @@ def check_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) ->
 def fix_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Problem:
     """The problem with every parameter that is not listed replaced by its value. Constraints keep their ids."""
     listed = {parameter.id for parameter in parameters}
-    others = [other for other in problem.parameters() if other.id not in listed]
+    others = [other for other in _list_parameters(problem) if other.id not in listed]
     return replace_by_constants(problem, others, [_value(other) for other in others])
+
+
+def _list_parameters(problem: cp.Problem) -> list[cp.Parameter]:
+    """The parameters of the problem, with those that CVXPY does not list: in the exponents of power cones."""
+    found = {parameter.id: parameter for parameter in problem.parameters()}
+    for constraint in problem.constraints:
+        if isinstance(constraint, cp.PowCone3D | cp.PowConeND):
+            found |= {parameter.id: parameter for parameter in constraint.alpha.parameters()}
+    return list(found.values())
 
 
 def replace_by_constants(problem: cp.Problem, parameters: Sequence[cp.Parameter], values: Sequence[Any]) -> cp.Problem:
     """The problem with the parameters replaced by values, except in the bounds of variables. Constraints keep their
     ids, and a semidefinite parameter's value is not tested again by CVXPY."""
-    constants = {
-        id(parameter): _constant(parameter, value) for parameter, value in zip(parameters, values, strict=True)
-    }
-    if not constants:
+    copies = {id(parameter): _constant(parameter, value) for parameter, value in zip(parameters, values, strict=True)}
+    if not copies:
         return problem
     return cp.Problem(
-        problem.objective.tree_copy(id_objects=constants),
-        [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints],
+        _copy(problem.objective, copies), [_copy(constraint, copies) for constraint in problem.constraints]
     )
+
+
+def _copy(item: Any, copies: dict[int, Any]) -> Any:
+    """An expression, objective or constraint with the replacements in `copies`, where every copy is put; what holds
+    none of them is not copied (CVXPY cannot copy all of its functions)."""
+    if isinstance(item, list):  # the constraints of a problem inside an expression
+        copied = [_copy(entry, copies) for entry in item]
+        return copied if any(new is not old for new, old in zip(copied, item, strict=True)) else item
+    if id(item) not in copies:
+        arguments = [_copy(argument, copies) for argument in item.args]
+        data = item.get_data() or []
+        new_data = [_copy(datum, copies) if isinstance(datum, cp.Expression) else datum for datum in data]
+        if any(new is not old for new, old in zip(new_data, data, strict=True)):
+            copies[id(item)] = type(item)(*arguments, *new_data)
+        elif any(new is not old for new, old in zip(arguments, item.args, strict=True)):
+            copies[id(item)] = item.copy(arguments)
+        else:
+            copies[id(item)] = item
+    return copies[id(item)]
 
 
 def _constant(parameter: cp.Parameter, value: Any) -> Any:

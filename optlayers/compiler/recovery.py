@@ -10,6 +10,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from optlayers.compiler.curvature import shorten
 from optlayers.compiler.neutral import Canonical
 from optlayers.errors import ProblemError, UnsupportedError, VerificationError
 from optlayers.program import AffineMap, Output
@@ -149,17 +150,21 @@ def _probe(canonical: Canonical, duals: Sequence[Dual], y: np.ndarray) -> list[n
 
 def dual_value(solution: Any, dual: Dual) -> np.ndarray:
     """A dual variable's value in CVXPY's solution, with its shape: CVXPY splits the value of a constraint itself."""
-    constraint, value = dual.constraint, solution.dual_vars.get(dual.constraint.id)
-    if value is None:
-        raise VerificationError(f"CVXPY {cp.__version__} gives no dual value for the constraint {constraint}.")
-    before = [variable.value for variable in constraint.dual_variables]
-    try:
-        constraint.save_dual_value(value)
-        part = constraint.dual_variables[dual.part].value
-    finally:
-        for variable, old in zip(constraint.dual_variables, before, strict=True):
-            variable.save_value(old)
-    if part is None or np.size(part) != int(np.prod(dual.shape)):
+    constraint, value, part = dual.constraint, solution.dual_vars.get(dual.constraint.id), None
+    if value is not None:
+        before = [variable.value for variable in constraint.dual_variables]
+        try:
+            constraint.save_dual_value(value)
+            part = constraint.dual_variables[dual.part].value
+        finally:
+            for variable, old in zip(constraint.dual_variables, before, strict=True):
+                variable.save_value(old)
+    if part is None:
+        raise UnsupportedError(
+            f"the dual variables of the constraint {shorten(constraint)} are asked for, but CVXPY gives none for "
+            f"constraints of this kind ({type(constraint).__name__}). Leave them out."
+        )
+    if np.size(part) != int(np.prod(dual.shape)):
         raise VerificationError(
             f"CVXPY {cp.__version__} gives no dual value of the expected size for the constraint {constraint}."
         )
