@@ -387,7 +387,7 @@ def test_libraries_agree(cone: AbstractCone, library: str) -> None:
         np.testing.assert_allclose(np.asarray(ours), expected, atol=1e-11, rtol=1e-11)
 
 
-@cones
+@pytest.mark.parametrize("cone", PRIMAL_CONES, ids=str)
 def test_compiled_by_jax(cone: AbstractCone) -> None:
     v = points(cone).regular
     (h,) = directions(v, 1)
