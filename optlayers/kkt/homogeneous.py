@@ -17,10 +17,21 @@ and M z = 0. The solution is (x, y) / tau, so that by dM z = -dH/d(data) =: r
 
 which does not feel the null direction z. In reverse mode M'p = (g_x, D g_y, -g_x'x - g_y'y), and the cotangents of the
 data are those of p'r.
+
+LSMR is given this scaled. In equilibrated variables, x and s are divided by alpha, the size of the primal terms in the
+active rows, y by beta, the size of the dual terms, and the objective by alpha beta. D is that at y / beta - s / alpha,
+whose eigenvalues are far from 0 and 1 where y and s have their usual sizes. Then the last column and the last row of M
+are divided by their norms. Let sigma be that of the column c = -dR (x, v). If (dz, dw) is orthogonal to the null
+direction (x, v, sigma), then
+
+    |dR dz + c dw / sigma| >= s |(dz, dw)|,   s the smallest singular value of dR,
+
+so that the system is as well conditioned as the optimality conditions. Unscaled, q, b and x'Px may exceed all else.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -28,11 +39,33 @@ import scipy.sparse.linalg as spla
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
+from optlayers.cones import BlockDerivative, Resolution
 from optlayers.kkt.data_derivative import data_jvp, data_vjp
 from optlayers.kkt.derivative import DerivativeReport
 from optlayers.kkt.least_squares import LeastSquares, least_squares
-from optlayers.kkt.linearization import Linearization
-from optlayers.program import Structure
+from optlayers.kkt.linearization import ACTIVITY_TOLERANCE, Linearization
+from optlayers.kkt.residual_map import evaluate
+from optlayers.program import ConeProgram, Structure
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaled:
+    """The program, its solution and D in the variables x / columns, y / rows, s / slacks, and its objective divided by
+    `objective`.
+
+    weakly_active: the number of kinks that y - s is on.
+    """
+
+    program: ConeProgram
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " m"]
+    D: BlockDerivative
+    weakly_active: int
+    columns: Float[np.ndarray, " n"]
+    rows: Float[np.ndarray, " m"]
+    slacks: Float[np.ndarray, " m"]
+    objective: float
 
 
 @final
@@ -40,44 +73,45 @@ class HomogeneousDerivative:
     """The derivative of (x, y) by the data at one solution, matrix-free: made by `differentiate_homogeneous`."""
 
     def __init__(self, linearization: Linearization, tolerance: float, max_iterations: int) -> None:
-        self._at = linearization
+        self._at, self._scaled = linearization, _scale(linearization)
         self._tolerance, self._max_iterations = tolerance, max_iterations
-        scaled = linearization.scaled
-        self._x, self._y = linearization.x / scaled.columns, linearization.y / scaled.rows
-        self._M = _operator(linearization, self._x)
+        self._map = _HomogeneousMap(self._scaled)
 
     def jvp(
         self, d_data: Float[np.ndarray, "k data"]
     ) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "k m"], DerivativeReport]:
         """(dx, dy) for each direction of the data."""
-        at, n = self._at, len(self._x)
+        at, scaled, n = self._at, self._scaled, len(self._scaled.x)
         r1, r2 = data_jvp(at.program.structure, at.x, at.y, d_data)
-        gap = _gap_jvp(at.program.structure, at.x, at.y, d_data)
-        right = np.concatenate([r1 * at.scaled.columns, r2 * at.scaled.rows, gap[:, None]], axis=1).T
-        found = least_squares(self._M, right, self._tolerance, self._max_iterations)
-        dz_x, dz_v, dw = found.solution[:n].T, found.solution[n:-1].T, found.solution[-1][:, None]
-        dx, dy = dz_x - self._x * dw, at.D.apply_each(np, dz_v) - self._y * dw
-        return dx * at.scaled.columns, dy * at.scaled.rows, self._report(found)
+        gap = _gap_jvp(at.program.structure, at.x, at.y, d_data) / scaled.objective / self._map.row
+        r1, r2 = r1 * scaled.columns / scaled.objective, r2 / scaled.slacks
+        right = np.concatenate([r1, r2, gap[:, None]], axis=1).T
+        found = least_squares(self._map.operator(), right, self._tolerance, self._max_iterations)
+        dz_x, dz_v, dw = found.solution[:n].T, found.solution[n:-1].T, found.solution[-1][:, None] / self._map.column
+        dx, dy = dz_x - scaled.x * dw, scaled.D.apply_each(np, dz_v) - scaled.y * dw
+        return dx * scaled.columns, dy * scaled.rows, self._report(found)
 
     def vjp(
         self, g_x: Float[np.ndarray, "k n"], g_y: Float[np.ndarray, "k m"]
     ) -> tuple[Float[np.ndarray, "k data"], DerivativeReport]:
         """The cotangents of the data for each pair of cotangents of x and y."""
-        at, n = self._at, len(self._x)
-        g_x, g_y = g_x * at.scaled.columns, g_y * at.scaled.rows
-        g_w = -(g_x @ self._x) - g_y @ self._y
-        right = np.concatenate([g_x, at.D.apply_each(np, g_y), g_w[:, None]], axis=1).T
-        found = least_squares(self._M.adjoint(), right, self._tolerance, self._max_iterations)
-        u, t, gap = found.solution[:n].T, found.solution[n:-1].T, found.solution[-1]
+        at, scaled, n = self._at, self._scaled, len(self._scaled.x)
+        g_x, g_y = g_x * scaled.columns, g_y * scaled.rows
+        g_w = -(g_x @ scaled.x + g_y @ scaled.y) / self._map.column
+        right = np.concatenate([g_x, scaled.D.apply_each(np, g_y), g_w[:, None]], axis=1).T
+        found = least_squares(self._map.operator().adjoint(), right, self._tolerance, self._max_iterations)
+        u = found.solution[:n].T * scaled.columns / scaled.objective
+        t = found.solution[n:-1].T / scaled.slacks
+        gap = found.solution[-1] / self._map.row / scaled.objective
         structure = at.program.structure
-        g_data = data_vjp(structure, at.x, at.y, u * at.scaled.columns, t * at.scaled.rows)
-        return g_data + _gap_vjp(structure, at.x, at.y, gap), self._report(found)
+        g_data = data_vjp(structure, at.x, at.y, u, t) + _gap_vjp(structure, at.x, at.y, gap)
+        return g_data, self._report(found)
 
     def _report(self, found: LeastSquares) -> DerivativeReport:
         return DerivativeReport(
             float(found.relative_residual.max(initial=0.0)),
             bool(found.singular.any()),
-            self._at.weakly_active,
+            self._scaled.weakly_active,
             found.iterations,
             "homogeneous",
         )
@@ -90,34 +124,85 @@ def differentiate_homogeneous(
     return HomogeneousDerivative(linearization, tolerance, max_iterations)
 
 
-def _operator(at: Linearization, x: Vector) -> spla.LinearOperator:
-    """M in equilibrated variables."""
-    program, D = at.scaled.program, at.D
-    n, m = program.structure.n, program.structure.m
-    Px = program.P @ x
-    curvature = float(x @ Px)
+def _scale(at: Linearization) -> _Scaled:
+    """The equilibrated program in units of alpha for x and s, and of beta for y."""
+    program, cones = at.scaled.program, at.program.structure.cones
+    x, y = at.x / at.scaled.columns, at.y / at.scaled.rows
+    s = program.b - program.A @ x
+    residual = evaluate(program, x, y - s)
+    alpha = float(residual.primal_scale.min(initial=np.inf))
+    alpha = alpha if np.isfinite(alpha) else 1.0
+    # The entries of P stay below one as well: where x is far smaller than b, the dual terms do not show P's size.
+    beta = max(residual.dual_scale, alpha * float(np.abs(program.P_values).max(initial=0.0)))
+    v = y / beta - s / alpha
+    zero = Resolution(
+        np.full_like(v, ACTIVITY_TOLERANCE * residual.dual_scale / beta),
+        ACTIVITY_TOLERANCE * residual.primal_scale / alpha,
+    )
+    return _Scaled(
+        ConeProgram(
+            program.structure,
+            program.P_values * (alpha / beta),
+            program.q / beta,
+            program.A_values,
+            program.b / alpha,
+        ),
+        x / alpha,
+        y / beta,
+        cones.derivative(np, v, zero),
+        int(cones.kinks(np, v, zero).sum()),
+        at.scaled.columns * alpha,
+        at.scaled.rows * beta,
+        alpha / at.scaled.rows,
+        alpha * beta,
+    )
 
-    def multiply(z: Vector) -> Vector:
-        dx, w, tau = z[:n], D.apply(np, z[n:-1]), z[-1]
+
+@final
+class _HomogeneousMap:
+    """M by its products, its last column and row divided by `column` and `row`, their norms."""
+
+    def __init__(self, scaled: _Scaled) -> None:
+        program, x, D = scaled.program, scaled.x, scaled.D
+        Px = program.P @ x
+        curvature = float(x @ Px)
+        self._program, self._D = program, D
+        self._gradient = 2 * Px + program.q
+        self.column = _norm(program.q, program.b, curvature)
+        self.row = _norm(self._gradient, D.apply(np, program.b), curvature)
+        self._corner = curvature / self.column / self.row
+
+    def operator(self) -> spla.LinearOperator:
+        """M."""
+        size = len(self._program.q) + len(self._program.b) + 1
+        return spla.LinearOperator((size, size), self._multiply, self._multiply_transposed, dtype=np.float64)
+
+    def _multiply(self, z: Vector) -> Vector:
+        program, n = self._program, len(self._program.q)
+        dx, w, tau = z[:n], self._D.apply(np, z[n:-1]), z[-1] / self.column
         return np.concatenate(
             [
                 program.P @ dx + program.A_transposed @ w + tau * program.q,
                 program.A @ dx + w - z[n:-1] - tau * program.b,
-                [-(2 * Px + program.q) @ dx - program.b @ w + tau * curvature],
+                [-(self._gradient @ dx + program.b @ w) / self.row + self._corner * z[-1]],
             ]
         )
 
-    def multiply_transposed(r: Vector) -> Vector:
-        u, t, gap = r[:n], r[n:-1], r[-1]
+    def _multiply_transposed(self, r: Vector) -> Vector:
+        program, n = self._program, len(self._program.q)
+        u, t, gap = r[:n], r[n:-1], r[-1] / self.row
         return np.concatenate(
             [
-                program.P @ u + program.A_transposed @ t - gap * (2 * Px + program.q),
-                D.apply(np, program.A @ u + t - gap * program.b) - t,
-                [program.q @ u - program.b @ t + gap * curvature],
+                program.P @ u + program.A_transposed @ t - gap * self._gradient,
+                self._D.apply(np, program.A @ u + t - gap * program.b) - t,
+                [(program.q @ u - program.b @ t) / self.column + self._corner * r[-1]],
             ]
         )
 
-    return spla.LinearOperator((n + m + 1, n + m + 1), multiply, multiply_transposed, dtype=np.float64)
+
+def _norm(first: Vector, second: Vector, third: float) -> float:
+    """The norm of a column or row, or one if it is zero."""
+    return float(np.linalg.norm(np.concatenate([first, second, [third]]))) or 1.0
 
 
 def _gap_jvp(

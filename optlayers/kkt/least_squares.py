@@ -16,8 +16,9 @@ STALLED = 0.5
 
 
 OUTSIDE_TOLERANCE = 1e-8
-"""A right-hand side is outside the range of M if a solution of least squares leaves more than this part of it, and the
-normal residual is below this."""
+"""A right-hand side is outside the range of M if a solution leaves more than this part of it, and what it leaves, rho,
+is orthogonal to the range: |M'rho| <= OUTSIDE_TOLERANCE |M| |rho|. Nothing in the range is so orthogonal to it, if the
+condition of M is below 1 / OUTSIDE_TOLERANCE."""
 
 
 @final
@@ -40,38 +41,57 @@ class LeastSquares:
 def least_squares(
     M: spla.LinearOperator, right: Float[np.ndarray, "rows k"], tolerance: float, max_iterations: int
 ) -> LeastSquares:
-    """LSMR (Fong and Saunders, 2011), restarted from its own residual until the normal residual is below `tolerance`.
+    """LSMR (Fong and Saunders, 2011), restarted from its own residual until what it leaves of r, or the part of that in
+    the range of M, is below `tolerance`.
 
     Restarts are iterative refinement: they remove the rounding that the recurrences of one run leave. From zero, and
     from what is left of r, the iterates stay in the range of M', where the solution of minimum norm is.
     """
     count = right.shape[1]
-    solution, normal, iterations = np.zeros((M.shape[1], count)), np.zeros(count), 0
-    left = right.copy()
+    solution, left = np.zeros((M.shape[1], count)), right.copy()
+    normal, singular = np.zeros(count), np.zeros(count, dtype=np.bool_)
+    iterations = 0
     for column in range(count):
-        start = np.linalg.norm(M.rmatvec(right[:, column]))
-        used, last = 0, np.inf
+        r = right[:, column]
+        start, size = _norm(M.rmatvec(r)), _norm(r)
+        used, last, magnitude = 0, np.inf, 0.0
+        singular[column] = start == 0 < size
         while start > 0 and np.isfinite(start) and used < max_iterations:
-            step, taken = _run(M, left[:, column], tolerance, max_iterations - used)
-            candidate = solution[:, column] + step
-            candidate_left = right[:, column] - M.matvec(candidate)
-            error = float(np.linalg.norm(M.rmatvec(candidate_left)) / start)
-            used += max(taken, 1)
+            run = _run(M, left[:, column], tolerance, max_iterations - used)
+            candidate = solution[:, column] + run.solution
+            remainder = r - M.matvec(candidate)
+            error, remains = _norm(M.rmatvec(remainder)) / start, _norm(remainder)
+            used, magnitude = used + max(run.iterations, 1), max(magnitude, run.magnitude)
             if not error < last:
                 break
-            solution[:, column], left[:, column], normal[column] = candidate, candidate_left, error
-            if error <= tolerance or error > STALLED * last:
+            solution[:, column], left[:, column], normal[column] = candidate, remainder, error
+            orthogonality = error * start / (magnitude * remains) if remains > 0 else 0.0
+            singular[column] = remains > OUTSIDE_TOLERANCE * size and orthogonality <= OUTSIDE_TOLERANCE
+            solved = remains <= tolerance * max(size, _norm(candidate)) or orthogonality <= tolerance
+            if solved or error > STALLED * last:
                 break
             last = error
         iterations = max(iterations, used)
-    size, remains = np.linalg.norm(right, axis=0), np.linalg.norm(left, axis=0)
-    singular = (remains > OUTSIDE_TOLERANCE * size) & (normal <= OUTSIDE_TOLERANCE)
-    scale = np.maximum(size, np.linalg.norm(solution, axis=0))
-    relative = np.where(singular, normal, remains / np.where(scale > 0, scale, 1.0))
+    remaining = np.linalg.norm(left, axis=0)
+    scale = np.maximum(np.linalg.norm(right, axis=0), np.linalg.norm(solution, axis=0))
+    relative = np.where(singular, normal, remaining / np.where(scale > 0, scale, 1.0))
     return LeastSquares(solution, singular, relative, iterations)
 
 
-def _run(M: spla.LinearOperator, right: Vector, tolerance: float, limit: int) -> tuple[Vector, int]:
-    """One run of LSMR: the solution and its iterations."""
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One run of LSMR; `magnitude` is its estimate of |M|, of at most the Frobenius norm."""
+
+    solution: Float[np.ndarray, " columns"]
+    iterations: int
+    magnitude: float
+
+
+def _run(M: spla.LinearOperator, right: Vector, tolerance: float, limit: int) -> _Run:
     result = spla.lsmr(M, right, atol=tolerance, btol=tolerance, conlim=0, maxiter=limit)
-    return result[0], int(result[2])
+    return _Run(result[0], int(result[2]), float(result[5]))
+
+
+def _norm(vector: Vector) -> float:
+    return float(np.linalg.norm(vector))

@@ -127,6 +127,16 @@ def test_moreau_at_hard_points() -> None:
     assert (np.linalg.norm(CONE.project_dual(np, -s), axis=-1) <= 4 * ROUNDING * size).all()
 
 
+@pytest.mark.parametrize("y_size", [0.5, 1e-9, 1e-15])
+def test_a_small_projection_is_on_the_boundary(y_size: float) -> None:
+    """y_3 = -y_1 exp(y_2 / y_1 - 1) to rounding of y, not of v; of y_2 / y_1 it is an absolute error."""
+    ratios = np.linspace(-20, 5, 26)
+    y = CONE.project_dual(np, np.array([point(r, 1, y_size) for r in ratios]))
+    exponent = y[:, 1] / y[:, 0] - 1
+    error = np.log(-y[:, 2] / y[:, 0]) - exponent
+    assert (np.abs(error) <= 8 * ROUNDING * (1 + np.abs(exponent))).all()
+
+
 @pytest.mark.parametrize(
     ("v", "y"),
     [

@@ -356,7 +356,7 @@ def test_batch_axes_are_a_loop(cone: AbstractCone) -> None:
                 np.testing.assert_allclose(part[i, j], single, atol=ROUNDING, rtol=100 * ROUNDING)
 
 
-@cones
+@pytest.mark.parametrize("cone", PRIMAL_CONES, ids=str)
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_libraries_agree(cone: AbstractCone, library: str) -> None:
     xp: Any = {"torch": torch, "jax": jnp}[library]
