@@ -14,7 +14,6 @@ from optlayers.arrays import Vector
 STALLED = 0.5
 """A restart that leaves more than this part of the normal residual has brought no progress."""
 
-
 OUTSIDE_TOLERANCE = 1e-8
 """A right-hand side is outside the range of M if a solution leaves more than this part of it, and what it leaves, rho,
 is orthogonal to the range: |M'rho| <= OUTSIDE_TOLERANCE |M| |rho|. Nothing in the range is so orthogonal to it, if the
@@ -41,8 +40,8 @@ class LeastSquares:
 def least_squares(
     M: spla.LinearOperator, right: Float[np.ndarray, "rows k"], tolerance: float, max_iterations: int
 ) -> LeastSquares:
-    """LSMR (Fong and Saunders, 2011), restarted from its own residual until what it leaves of r, or the part of that in
-    the range of M, is below `tolerance`.
+    """LSMR (Fong and Saunders, 2011), restarted from its own residual until the normal residual |M'(r - M z)| / |M'r|
+    is below `tolerance`, and what is left of r as well, or else orthogonal to the range of M.
 
     Restarts are iterative refinement: they remove the rounding that the recurrences of one run leave. From zero, and
     from what is left of r, the iterates stay in the range of M', where the solution of minimum norm is.
@@ -67,8 +66,8 @@ def least_squares(
             solution[:, column], left[:, column], normal[column] = candidate, remainder, error
             orthogonality = error * start / (magnitude * remains) if remains > 0 else 0.0
             singular[column] = remains > OUTSIDE_TOLERANCE * size and orthogonality <= OUTSIDE_TOLERANCE
-            solved = remains <= tolerance * max(size, _norm(candidate)) or orthogonality <= tolerance
-            if solved or error > STALLED * last:
+            reached = remains <= tolerance * max(size, _norm(candidate)) or orthogonality <= tolerance
+            if (reached and error <= tolerance) or error > STALLED * last:
                 break
             last = error
         iterations = max(iterations, used)
