@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conic_problems import CONIC_FAMILIES, ConicFamily
 from oracles import central_difference, flatten, random_directions
+from problems import FAMILIES, Family
 
 import optlayers
 from optlayers.errors import OptionError, SingularWarning, Status
@@ -67,16 +68,17 @@ def test_degenerate_instances(each: ConicFamily, solver: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("each", "options"),
+    ("family", "options"),
     [
-        *((each, {"derivative": "hsde"}) for each in CONIC_FAMILIES),
-        *((each, {"backward": "lsmr"}) for each in CONIC_FAMILIES[::5]),
-        *((each, {"backward": "batched_dense"}) for each in CONIC_FAMILIES[2::5]),
+        *((family, {"derivative": "hsde"}) for family in FAMILIES),
+        *((each.family, {"derivative": "hsde"}) for each in CONIC_FAMILIES),
+        *((each.family, {"backward": "lsmr"}) for each in CONIC_FAMILIES[::5]),
+        *((each.family, {"backward": "batched_dense"}) for each in CONIC_FAMILIES[2::5]),
     ],
-    ids=lambda value: value.family.name if isinstance(value, ConicFamily) else "-".join(value.values()),
+    ids=lambda value: value.name if isinstance(value, Family) else "-".join(value.values()),
 )
-def test_every_derivation_gives_the_same_derivative(each: ConicFamily, options: dict[str, str]) -> None:
-    instance = each.family.build(np.random.default_rng(0), each.family.size)
+def test_every_derivation_gives_the_same_derivative(family: Family, options: dict[str, str]) -> None:
+    instance = family.build(np.random.default_rng(0), family.size)
     arguments = (instance.problem, instance.parameters, instance.outputs)
     compiled = optlayers.compile(*arguments, gp=instance.gp)
     other = optlayers.compile(*arguments, gp=instance.gp, **options)

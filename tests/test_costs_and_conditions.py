@@ -41,9 +41,10 @@ def test_gradients_of_ill_conditioned_least_squares(condition: float) -> None:
 
 
 @pytest.mark.parametrize("condition", [1e8, 1e10])
-def test_past_that_a_warning_says_that_they_are_not_to_be_trusted(condition: float) -> None:
+@pytest.mark.parametrize("backward", ["sparse direct", "batched dense"])
+def test_past_that_a_warning_says_that_they_are_not_to_be_trusted(condition: float, backward: str) -> None:
     problem, parameters, x, A = least_squares(condition)
-    compiled = optlayers.compile(problem, parameters, [x])
+    compiled = optlayers.compile(problem, parameters, [x], backward=backward)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         solution = compiled.solve(A, np.ones(30))

@@ -5,13 +5,21 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from optlayers.errors import OptionError
-from optlayers.kkt import DerivativeReport, Linearization, LinearSolution, Settled, SymmetricSystem, linearize
+from optlayers.kkt import (
+    DerivativeReport,
+    Linearization,
+    LinearSolution,
+    Settled,
+    SymmetricSystem,
+    derivative_report,
+    linearize,
+)
 from optlayers.parallel import map_elements
 from optlayers.program import ConeProgram, Structure
 
@@ -80,6 +88,29 @@ def each(points: Points, threads: int, function: Callable[[int], Differentiated]
     return map_elements(function, list(range(len(points.data))), threads)
 
 
+@runtime_checkable
+class Twins(Protocol):
+    """A derivative at one solution, in both modes."""
+
+    def jvp(
+        self, d_data: Float[np.ndarray, "k data"]
+    ) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "k m"], DerivativeReport]:
+        """(dx, dy) for each direction of the data."""
+
+    def vjp(
+        self, g_x: Float[np.ndarray, "k n"], g_y: Float[np.ndarray, "k m"]
+    ) -> tuple[Float[np.ndarray, "k data"], DerivativeReport]:
+        """The cotangents of the data for each pair of cotangents."""
+
+
+def multiply_by(derivative: Twins, vectors: Float[np.ndarray, "k in"], n: int, transpose: bool) -> Differentiated:
+    """The products of a derivative with an element's vectors; n variables."""
+    if transpose:
+        return Differentiated(*derivative.vjp(vectors[:, :n], vectors[:, n:]))
+    dx, dy, report = derivative.jvp(vectors)
+    return Differentiated(np.concatenate([dx, dy], axis=1), report)
+
+
 def right_hand_sides(
     linearization: Linearization, vectors: Float[np.ndarray, "k in"], transpose: bool
 ) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "m k"]]:
@@ -100,14 +131,7 @@ def linear_solution(
 
 def finish(linearization: Linearization, solution: LinearSolution, method: str, transpose: bool) -> Differentiated:
     """The products that the solutions are, and their report."""
-    report = DerivativeReport(
-        float(solution.residual.max(initial=0.0)),
-        bool(solution.singular.any()),
-        linearization.weakly_active,
-        solution.iterations,
-        method,
-        float(solution.error.max(initial=0.0)),
-    )
+    report = derivative_report(linearization, solution, method)
     if transpose:
         return Differentiated(linearization.cotangents(solution.x, solution.w), report)
     return Differentiated(np.concatenate(linearization.tangents(solution.x, solution.w), axis=1), report)

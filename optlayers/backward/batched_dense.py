@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -48,13 +49,15 @@ class BatchedDense(AbstractBackward):
             K[place] = system.matrix(system.fill(at.scaled.program, at.D).values).toarray()
             right[place] = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
         solution, iterations = self._solve(K, right)
-        error, size = (np.abs(part).max(axis=1, initial=0.0) for part in (right - K @ solution, right))
-        unsolved = ~(error <= self.tolerance * size)
+        left, size = (np.abs(part).max(axis=1, initial=0.0) for part in (right - K @ solution, right))
+        unsolved, bound = ~(left <= self.tolerance * size), _error_bound(K, right, solution)
         results = []
         for place, at in enumerate(linearizations):
             least_squares = DenseSystem(K[place]).least_squares
             settled = settle(K[place], right[place], solution[place], unsolved[place], least_squares)
-            results.append(finish(at, linear_solution(system, at, settled, iterations), self.name, transpose))
+            found = linear_solution(system, at, settled, iterations)
+            error = np.where(unsolved[place], found.error, bound[place])
+            results.append(finish(at, dataclasses.replace(found, error=error), self.name, transpose))
         return results
 
     def _solve(
@@ -73,3 +76,16 @@ class BatchedDense(AbstractBackward):
         except np.linalg.LinAlgError:
             return np.full_like(right, np.nan), 0
         return solution, self.max_iterations
+
+
+def _error_bound(
+    K: Float[np.ndarray, "B size size"], right: Float[np.ndarray, "B size k"], solution: Float[np.ndarray, "B size k"]
+) -> Float[np.ndarray, "B k"]:
+    """A bound of the largest error, relative to the largest entry: |K^-1| eps (|K| |z| + |r|) (Skeel, 1980)."""
+    try:
+        inverse = np.abs(np.linalg.inv(K))
+    except np.linalg.LinAlgError:
+        return np.zeros((len(K), right.shape[2]))  # then every column is unsolved
+    rounding = np.finfo(np.float64).eps * (np.abs(K) @ np.abs(solution) + np.abs(right))
+    largest = np.abs(solution).max(axis=1, initial=0.0)
+    return np.asarray((inverse @ rounding).max(axis=1, initial=0.0) / np.where(largest > 0, largest, 1.0))

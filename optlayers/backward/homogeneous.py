@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each
+from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each, multiply_by
 from optlayers.kkt import SymmetricSystem, differentiate_homogeneous
 
 
@@ -34,14 +34,9 @@ class Homogeneous(AbstractBackward):
         transpose: bool,
         threads: int,
     ) -> list[Differentiated]:
-        n = points.structure.n
-
         def element(place: int) -> Differentiated:
             linearization = points.linearization(place)
             derivative = differentiate_homogeneous(linearization, self.tolerance, self.max_iterations)
-            if transpose:
-                return Differentiated(*derivative.vjp(vectors[place, :, :n], vectors[place, :, n:]))
-            dx, dy, report = derivative.jvp(vectors[place])
-            return Differentiated(np.concatenate([dx, dy], axis=1), report)
+            return multiply_by(derivative, vectors[place], points.structure.n, transpose)
 
         return each(points, threads, element)

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each
+from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each, multiply_by
 from optlayers.errors import OptionError
 from optlayers.kkt import SymmetricSystem, central_point, differentiate
 
@@ -50,7 +50,7 @@ class Smoothed(AbstractBackward):
         transpose: bool,
         threads: int,
     ) -> list[Differentiated]:
-        n, structure = points.structure.n, points.structure
+        structure = points.structure
         _, form = structure.cones.smoothed(np, np.zeros(structure.m), self.mu)
         smooth_system = SymmetricSystem(structure, form)
 
@@ -64,16 +64,12 @@ class Smoothed(AbstractBackward):
                 self.max_iterations,
             )
             with differentiate(smooth_system, central.linearization, self.tolerance) as derivative:
-                if transpose:
-                    values, report = derivative.vjp(vectors[place, :, :n], vectors[place, :, n:])
-                else:
-                    dx, dy, report = derivative.jvp(vectors[place])
-                    values = np.concatenate([dx, dy], axis=1)
+                found = multiply_by(derivative, vectors[place], structure.n, transpose)
             return Differentiated(
-                values,
+                found.values,
                 dataclasses.replace(
-                    report,
-                    residual=max(report.residual, central.residual),
+                    found.report,
+                    residual=max(found.report.residual, central.residual),
                     iterations=central.steps,
                     method=self.name,
                 ),

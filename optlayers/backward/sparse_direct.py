@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each
+from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each, multiply_by
 from optlayers.kkt import SymmetricSystem, differentiate
 
 
@@ -35,15 +35,13 @@ class SparseDirect(AbstractBackward):
         transpose: bool,
         threads: int,
     ) -> list[Differentiated]:
-        n = points.structure.n
-
         def element(place: int) -> Differentiated:
             linearization = points.linearization(place)
             with differentiate(system, linearization, self.tolerance, self.max_iterations) as derivative:
-                if transpose:
-                    g_data, report = derivative.vjp(vectors[place, :, :n], vectors[place, :, n:])
-                    return Differentiated(g_data, dataclasses.replace(report, ambiguity=derivative.ambiguity()))
-                dx, dy, report = derivative.jvp(vectors[place])
-                return Differentiated(np.concatenate([dx, dy], axis=1), report)
+                found = multiply_by(derivative, vectors[place], points.structure.n, transpose)
+                if not transpose:
+                    return found
+                report = dataclasses.replace(found.report, ambiguity=derivative.ambiguity())
+                return Differentiated(found.values, report)
 
         return each(points, threads, element)

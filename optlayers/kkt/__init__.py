@@ -4,7 +4,7 @@ from optlayers.kkt.central_path import CentralPoint, central_point
 from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
 from optlayers.kkt.cost import Cost
 from optlayers.kkt.dense import DenseSystem
-from optlayers.kkt.derivative import Derivative, DerivativeReport, differentiate
+from optlayers.kkt.derivative import Derivative, DerivativeReport, derivative_report, differentiate
 from optlayers.kkt.homogeneous import HomogeneousDerivative, differentiate_homogeneous
 from optlayers.kkt.least_squares import least_squares
 from optlayers.kkt.linear_solve import LinearSolution
@@ -29,6 +29,7 @@ __all__ = [
     "Settled",
     "SymmetricSystem",
     "central_point",
+    "derivative_report",
     "differentiate",
     "differentiate_homogeneous",
     "evaluate",

@@ -44,6 +44,18 @@ class DerivativeReport:
     ambiguity: Float[np.ndarray, "1 data"] | None = None
 
 
+def derivative_report(linearization: Linearization, solution: LinearSolution, method: str) -> DerivativeReport:
+    """The report of solutions of the linearised optimality conditions."""
+    return DerivativeReport(
+        float(solution.residual.max(initial=0.0)),
+        bool(solution.singular.any()),
+        linearization.weakly_active,
+        solution.iterations,
+        method,
+        float(solution.error.max(initial=0.0)),
+    )
+
+
 @final
 class Derivative:
     """The derivative of (x, y) by the data vector (P, q, A, b) at one solution: made by `differentiate`."""
@@ -60,7 +72,7 @@ class Derivative:
         """(dx, dy) for each direction of the data."""
         solution = self._solve(*self._linearization.forward(d_data))
         dx, dy = self._linearization.tangents(solution.x, solution.w)
-        return dx, dy, self._report(solution)
+        return dx, dy, derivative_report(self._linearization, solution, "sparse direct")
 
     def vjp(
         self, g_x: Float[np.ndarray, "k n"], g_y: Float[np.ndarray, "k m"]
@@ -68,7 +80,7 @@ class Derivative:
         """The cotangents of the data for each pair of cotangents of x and y."""
         solution = self._solve(*self._linearization.reverse(g_x, g_y))
         g_data = self._linearization.cotangents(solution.x, solution.w)
-        return g_data, self._report(solution)
+        return g_data, derivative_report(self._linearization, solution, "sparse direct")
 
     def ambiguity(self) -> Float[np.ndarray, "1 data"] | None:
         """A cotangent of the data that may be added to any result of `vjp`, if there is one: the system is singular.
@@ -78,15 +90,6 @@ class Derivative:
         """
         null = self._linear.null_vector()
         return None if null is None else self._linearization.cotangents(null[0][:, None], null[1][:, None])
-
-    def _report(self, solution: LinearSolution) -> DerivativeReport:
-        return DerivativeReport(
-            float(solution.residual.max(initial=0.0)),
-            bool(solution.singular.any()),
-            self._linearization.weakly_active,
-            solution.iterations,
-            error=float(solution.error.max(initial=0.0)),
-        )
 
     def _solve(self, r1: Float[np.ndarray, "n k"], r2: Float[np.ndarray, "m k"]) -> LinearSolution:
         return self._linear.solve(r1, r2, self._tolerance, self._max_iterations)

@@ -9,7 +9,7 @@ from cone_programs import CONES, dense_tangents, random_conic_program
 
 from optlayers.cones import Product, SecondOrder, Semidefinite
 from optlayers.errors import Status
-from optlayers.kkt import Refinement, SymmetricSystem, differentiate, linearize, proves_infeasible, refine
+from optlayers.kkt import Refinement, SymmetricSystem, differentiate, evaluate, linearize, proves_infeasible, refine
 from optlayers.program import ConeProgram, Pattern, Point, Structure
 
 kinds = pytest.mark.parametrize("kind", CONES)
@@ -58,7 +58,7 @@ def test_both_modes(kind: str, seed: int) -> None:
 
 
 def ball_program(n: int, c: np.ndarray, q: np.ndarray) -> ConeProgram:
-    """min q'x s.t. |x - c| <= 1, whose solution is c - q/|q| with multiplier (|q|, -q)."""
+    """min q'x s.t. |x - c| <= 1, whose solution is c - q/|q| with multiplier (|q|, q)."""
     A = sp.vstack([sp.csr_matrix((1, n)), -sp.eye(n)]).tocoo()
     none = np.zeros(0, dtype=np.int32)
     P, _ = Pattern.from_positions((n, n), none, none)
@@ -95,8 +95,10 @@ def test_multipliers_far_smaller_or_larger_than_slacks(ratio: float) -> None:
     c, q, g = rng.standard_normal((3, 5))
     program = ball_program(5, c, ratio * q)
     unit = q / np.linalg.norm(q)
-    y = ratio * np.concatenate([[np.linalg.norm(q)], -q])
-    v = y - np.concatenate([[1.0], -unit * -1])
+    y = ratio * np.concatenate([[np.linalg.norm(q)], q])
+    v = y - np.concatenate([[1.0], -unit])
+    # v holds the smaller of y and s to the rounding of the larger.
+    assert evaluate(program, c - unit, v).relative <= np.finfo(float).eps * max(ratio, 1 / ratio)
     with differentiate(SymmetricSystem(program.structure), linearize(program, c - unit, v)) as derivative:
         g_data, _ = derivative.vjp(g[None], np.zeros((1, 6)))
     expected = -(g - unit * (unit @ g)) / np.linalg.norm(ratio * q)
