@@ -65,7 +65,9 @@ def test_a_large_semidefinite_block_announces_its_cost_and_works() -> None:
     n = 60
     X, C = cp.Variable((n, n), PSD=True), cp.Parameter((n, n), symmetric=True)
     problem = cp.Problem(cp.Maximize(cp.trace(C @ X)), [cp.diag(X) == 1])
-    with pytest.warns(CostWarning, match=r"a dense system of 3,720 rows: about .* for each factorization"):
+    with pytest.warns(
+        CostWarning, match=r"a system of 3,720 rows, 3,660 of them dense: about .* factorization"
+    ):
         compiled = optlayers.compile(problem, [C], [X])
     root = np.random.default_rng(0).standard_normal((n, n))
     solution = compiled.solve(root + root.T)
@@ -78,6 +80,14 @@ def test_a_large_semidefinite_block_announces_its_cost_and_works() -> None:
     assert np.vdot(dX, cotangent) == pytest.approx(np.vdot(g_C, direction), rel=1e-9)
     # Along the solution's own manifold the diagonal does not move.
     np.testing.assert_allclose(np.diag(dX), 0, atol=1e-12 * np.abs(dX).max())
+
+
+def test_a_cost_is_announced_whatever_stands_around_the_block() -> None:
+    """A sum of squares adds as many sparse rows; the semidefinite block is dense among them all the same."""
+    n = 60
+    X, C = cp.Variable((n, n), PSD=True), cp.Parameter((n, n), symmetric=True)
+    with pytest.warns(CostWarning, match="3,660 of them dense"):
+        optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(X - C)), [cp.diag(X) == 1]), [C], [X])
 
 
 def test_a_large_sparse_problem_has_nothing_to_announce() -> None:

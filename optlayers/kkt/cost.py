@@ -18,22 +18,22 @@ class Cost:
 
     rows: the size of the system, variables and rows of the cones together.
     entries: the stored entries of its upper triangle.
-    dense: whether it is factored as a dense matrix.
+    dense_rows: how many of its rows are factored as a dense matrix: those of large semidefinite cones, their columns too.
     """
 
     rows: int
     entries: int
-    dense: bool
+    dense_rows: int
 
     @property
     def operations(self) -> float:
-        """Floating-point operations of the factorization if it is dense; else of a multiplication, a lower bound."""
-        return 2 / 3 * float(self.rows) ** 3 if self.dense else 4.0 * self.entries
+        """Floating-point operations of the dense part, and of a multiplication by the rest: a lower bound."""
+        return 2 / 3 * float(self.dense_rows) ** 3 + 4.0 * self.entries
 
     @property
     def bytes(self) -> float:
-        """Memory of the matrix, its factors and its values."""
-        return 16.0 * self.rows**2 + 40.0 * self.entries if self.dense else 40.0 * self.entries
+        """Memory of the stored entries, and of the dense part with its factors."""
+        return 16.0 * float(self.dense_rows) ** 2 + 40.0 * self.entries
 
     @property
     def seconds(self) -> float:
@@ -41,8 +41,7 @@ class Cost:
         return self.operations / OPERATIONS_PER_SECOND
 
     def __str__(self) -> str:
-        kind = "dense" if self.dense else "sparse"
         return (
-            f"a {kind} system of {self.rows:,} rows: about {self.seconds:.1g} s and {self.bytes / 1e9:.1g} GB "
-            "for each factorization"
+            f"a system of {self.rows:,} rows, {self.dense_rows:,} of them dense: about {self.seconds:.1g} s and "
+            f"{self.bytes / 1e9:.1g} GB for each factorization"
         )

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from optlayers.arrays import Vector
 from optlayers.cones import AbstractDerivative, AbstractRotation, Diagonal, Expansion, Run
+from optlayers.kkt.factorization_choice import DENSE_DEGREE
 from optlayers.program import Pattern
 
 Columns: TypeAlias = Float[np.ndarray, "rows k"]
@@ -62,6 +63,10 @@ class AbstractReducedRows(abc.ABC):
     @abc.abstractmethod
     def coupling_positions(self) -> Positions:
         """Reduced row and multiplier of each value between them."""
+
+    @abc.abstractmethod
+    def mark_dense(self, columns: Bool[np.ndarray, " n"]) -> int:
+        """The number of rows that fill a dense block larger than `DENSE_DEGREE`, whose columns are marked."""
 
     @abc.abstractmethod
     def fill(self, D: Any, A_values: Vector) -> Filled:
@@ -131,6 +136,9 @@ class DiagonalRows(AbstractReducedRows):
     def coupling_positions(self) -> Positions:
         return _NOWHERE
 
+    def mark_dense(self, columns: Bool[np.ndarray, " n"]) -> int:
+        return 0
+
     def fill(self, D: Diagonal, A_values: Vector) -> Filled:
         weights, none = D.entries.ravel(), np.zeros(0)
         entries = np.sqrt(weights)[self._entry_rows] * A_values[self._places]
@@ -182,6 +190,13 @@ class RotatedRows(AbstractReducedRows):
         """Where the values of F'A stand there."""
         return np.ravel_multi_index((*self._every_row(), np.repeat(self._within, self._shape[1])), self._shape)
 
+    def mark_dense(self, columns: Bool[np.ndarray, " n"]) -> int:
+        count, size, _ = self._shape
+        wide = np.bincount(self._run_entries.owners, minlength=count) > DENSE_DEGREE
+        if size > DENSE_DEGREE:
+            columns[self._run_entries.columns[wide[self._run_entries.owners]]] = True
+        return int(wide.sum()) * size
+
     def fill(self, D: AbstractRotation, A_values: Vector) -> Filled:
         dense, none = np.zeros(self._shape), np.zeros(0)
         dense.reshape(-1)[self._sources] = A_values[self._run_entries.places]
@@ -228,6 +243,9 @@ class ExpandedRows(AbstractReducedRows):
         omega = (np.arange(self._count)[:, None] * (self._size + 1) + np.arange(self._size)).ravel()
         cone = np.repeat(np.arange(self._count), self._size)
         return np.concatenate([omega, omega]), np.concatenate([2 * cone, 2 * cone + 1])
+
+    def mark_dense(self, columns: Bool[np.ndarray, " n"]) -> int:
+        return 0
 
     def fill(self, D: Expansion, A_values: Vector) -> Filled:
         values, entries = A_values[self._run_entries.places], self._run_entries

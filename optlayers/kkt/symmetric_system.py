@@ -33,7 +33,7 @@ from optlayers.arrays import Indices, Vector
 from optlayers.cones import BlockDerivative
 from optlayers.kkt.cost import Cost
 from optlayers.kkt.factorization import AbstractFactorization
-from optlayers.kkt.factorization_choice import choose_factorization, is_dense
+from optlayers.kkt.factorization_choice import choose_factorization
 from optlayers.kkt.reduced_rows import reduced_rows
 from optlayers.program import ConeProgram, Pattern, Structure
 
@@ -96,7 +96,9 @@ class SymmetricSystem:
         """What a factorization costs, from sizes alone."""
         couplings = sum(part.rows for part in self._parts if part.multipliers)
         entries = self.structure.P.size + self.size + 2 * couplings + sum(part.entries for part in self._parts)
-        return Cost(self.size, entries, is_dense(self.size, entries))
+        dense = np.zeros(self.structure.n, dtype=np.bool_)
+        dense_rows = sum(part.mark_dense(dense) for part in self._parts)
+        return Cost(self.size, entries, dense_rows + int(dense.sum()))
 
     @cached_property
     def _layout(self) -> _Layout:

@@ -175,7 +175,7 @@ def test_preconditioning_by_columns_saves_iterations() -> None:
 
 
 def test_methods_are_chosen_by_name_by_object_or_by_size() -> None:
-    small, large = Cost(100, 500, dense=False), Cost(40_000, 800_000_000, dense=True)
+    small, large = Cost(100, 500, 0), Cost(40_000, 800_000_000, 40_000)
     assert choose_backward(small, None, "kkt") == SparseDirect()
     assert choose_backward(large, None, "kkt") == LSMR()
     assert choose_backward(small, "batched_dense", "kkt") == METHODS["batched dense"]()
