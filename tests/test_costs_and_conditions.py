@@ -65,9 +65,7 @@ def test_a_large_semidefinite_block_announces_its_cost_and_works() -> None:
     n = 60
     X, C = cp.Variable((n, n), PSD=True), cp.Parameter((n, n), symmetric=True)
     problem = cp.Problem(cp.Maximize(cp.trace(C @ X)), [cp.diag(X) == 1])
-    with pytest.warns(
-        CostWarning, match=r"a system of 3,720 rows, 3,660 of them dense: about .* factorization"
-    ):
+    with pytest.warns(CostWarning, match=r"a system of 3,720 rows, 3,660 of them dense: about .* factorization"):
         compiled = optlayers.compile(problem, [C], [X])
     root = np.random.default_rng(0).standard_normal((n, n))
     solution = compiled.solve(root + root.T)

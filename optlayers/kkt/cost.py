@@ -18,7 +18,8 @@ class Cost:
 
     rows: the size of the system, variables and rows of the cones together.
     entries: the stored entries of its upper triangle.
-    dense_rows: how many of its rows are factored as a dense matrix: those of large semidefinite cones, their columns too.
+    dense_rows: how many of its rows are factored as a dense matrix: those of large semidefinite cones, with their
+        columns.
     """
 
     rows: int
