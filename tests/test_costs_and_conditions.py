@@ -30,11 +30,12 @@ def exact_gradients(A: np.ndarray, b: np.ndarray, g: np.ndarray) -> tuple[np.nda
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e3, 1e4, 1e5, 1e6])
-def test_gradients_of_ill_conditioned_least_squares(condition: float) -> None:
+@pytest.mark.parametrize("backward", ["sparse direct", "batched dense"])
+def test_gradients_of_ill_conditioned_least_squares(condition: float, backward: str) -> None:
     problem, parameters, x, A = least_squares(condition)
     rng = np.random.default_rng(1)
     b, g = A @ rng.standard_normal(10) + 0.1 * rng.standard_normal(30), rng.standard_normal(10)
-    compiled = optlayers.compile(problem, parameters, [x])
+    compiled = optlayers.compile(problem, parameters, [x], backward=backward)
     solution = compiled.solve(A, b)
     for ours, expected in zip(compiled.vjp(solution, g), exact_gradients(A, b, g), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
@@ -49,8 +50,8 @@ def test_past_that_a_warning_says_that_they_are_not_to_be_trusted(condition: flo
         warnings.simplefilter("always")
         solution = compiled.solve(A, np.ones(30))
         _, (report,) = compiled.vjp_and_reports(solution, np.ones(10))
-    assert report.error > 1e-6 or report.singular
-    assert caught
+    assert report.error > 0.1  # nothing of such a derivative is right, and the bound says it
+    assert any("not to be trusted" in str(warning.message) for warning in caught)
 
 
 def test_a_bound_of_the_error_is_in_the_message() -> None:

@@ -17,7 +17,7 @@ from optlayers.backward.abstract import (
     linear_solution,
     right_hand_sides,
 )
-from optlayers.kkt import DenseSystem, SymmetricSystem, settle
+from optlayers.kkt import DenseSystem, SymmetricSystem, is_solution, settle
 
 
 @final
@@ -49,8 +49,7 @@ class BatchedDense(AbstractBackward):
             K[place] = system.matrix(system.fill(at.scaled.program, at.D).values).toarray()
             right[place] = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
         solution, iterations = self._solve(K, right)
-        left, size = (np.abs(part).max(axis=1, initial=0.0) for part in (right - K @ solution, right))
-        unsolved, bound = ~(left <= self.tolerance * size), _error_bound(K, right, solution)
+        unsolved, bound = ~is_solution(right, solution, right - K @ solution), _error_bound(K, right, solution)
         results = []
         for place, at in enumerate(linearizations):
             least_squares = DenseSystem(K[place]).least_squares
@@ -63,14 +62,16 @@ class BatchedDense(AbstractBackward):
     def _solve(
         self, K: Float[np.ndarray, "B size size"], right: Float[np.ndarray, "B size k"]
     ) -> tuple[Float[np.ndarray, "B size k"], int]:
-        """Solutions, refined while that helps, and the refinements; not a number for all if a pivot is zero."""
+        """Solutions, refined at least once and while that helps, and the refinements; not a number for all if a pivot
+        is zero. The first refinement counts though the residual may not fall: see `DenseSystem.solve`."""
         try:
             solution = np.linalg.solve(K, right)
             residual = right - K @ solution
             for step in range(self.max_iterations):
                 candidate = solution + np.linalg.solve(K, residual)
                 candidate_residual = right - K @ candidate
-                if not np.linalg.norm(candidate_residual) < np.linalg.norm(residual):
+                before, after = (np.linalg.norm(part) for part in (residual, candidate_residual))
+                if step > 0 and (before <= self.tolerance * np.linalg.norm(right) or not after < before):
                     return solution, step
                 solution, residual = candidate, candidate_residual
         except np.linalg.LinAlgError:

@@ -3,7 +3,7 @@
 from optlayers.kkt.central_path import CentralPoint, central_point
 from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
 from optlayers.kkt.cost import Cost
-from optlayers.kkt.dense import DenseSystem
+from optlayers.kkt.dense import DenseSystem, is_solution
 from optlayers.kkt.derivative import Derivative, DerivativeReport, derivative_report, differentiate
 from optlayers.kkt.homogeneous import HomogeneousDerivative, differentiate_homogeneous
 from optlayers.kkt.least_squares import least_squares
@@ -33,6 +33,7 @@ __all__ = [
     "differentiate",
     "differentiate_homogeneous",
     "evaluate",
+    "is_solution",
     "least_squares",
     "linearize",
     "proves_infeasible",

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg as la
 from jaxtyping import Bool, Float
 
-from optlayers.arrays import Mask, Vector
+from optlayers.arrays import Mask
 
 ROUNDING = 1e-14
 """The rounding of K z in equilibrated variables, relative to the largest entry of z."""
@@ -48,8 +48,7 @@ class DenseSystem:
         result = la.lapack.dgesvx(self._K, right)
         solution, bound = result[7], result[9]
         with np.errstate(all="ignore"):
-            size, gain, error = _largest(right), _largest(solution), _largest(right - self._K @ solution)
-            solved: Mask = (gain <= LARGEST_GAIN * size) & (error <= ROUNDING * (size + gain))
+            solved = is_solution(right, solution, right - self._K @ solution)
         return Pivoted(solution, solved, bound)
 
     def least_squares(self, right: Columns, cutoff: float = 1 / LARGEST_GAIN) -> tuple[Columns, Columns, float]:
@@ -68,6 +67,12 @@ class DenseSystem:
         return solution, vectors @ coordinates - self._K @ solution, np.finfo(np.float64).eps * condition
 
 
-def _largest(columns: Columns) -> Vector:
-    largest: Vector = np.abs(columns).max(axis=0, initial=0.0)
-    return largest
+def is_solution(
+    right: Float[np.ndarray, "*B size k"],
+    solution: Float[np.ndarray, "*B size k"],
+    left: Float[np.ndarray, "*B size k"],
+) -> Bool[np.ndarray, "*B k"]:
+    """Which columns solve K z = r to working precision, `left` being r - K z: not those that grow by `LARGEST_GAIN`."""
+    size, gain, error = (np.abs(part).max(axis=-2, initial=0.0) for part in (right, solution, left))
+    solved: Mask = (gain <= LARGEST_GAIN * size) & (error <= ROUNDING * (size + gain))
+    return solved

@@ -24,7 +24,8 @@ class Settled:
 
     Where `singular`, the right-hand side is not in the range of K: the solution is the least-squares one of minimum
     norm, and `residual` is that of the nearest right-hand side in the range. `error` bounds the relative error of
-    solutions by least squares, and is zero for the others.
+    solutions by least squares (it is the part of the right-hand side that they leave, if that is larger), and is zero
+    for the others.
     """
 
     solution: Float[np.ndarray, "size k"]
@@ -57,6 +58,9 @@ def settle(
         singular &= largest(residual) <= OUTSIDE_TOLERANCE * size
         # A projection that is not accurate itself may not hide what it leaves of the right-hand side.
         residual = np.where(singular, residual, left)
+        # What is left of a right-hand side that is not outside the range is an error of the solution.
+        share = largest(left) / np.where(size > 0, size, 1.0)
+        error = np.where(unsolved & finite & ~singular, np.maximum(error, share), error)
     scale = np.maximum(size, largest(solution))
     relative = largest(residual) / np.where(scale > 0, scale, 1.0)
     return Settled(np.where(finite, solution, np.nan), relative, singular, error)
