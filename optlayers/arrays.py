@@ -41,3 +41,19 @@ class Arrays(Protocol):
     def zeros(self, shape: tuple[int, ...]) -> Any: ...
     def concat(self, arrays: list[Any], /, *, axis: int) -> Any: ...
     def stack(self, arrays: list[Any], /, *, axis: int) -> Any: ...
+
+
+def broadcast_shape(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape to which two broadcast, None if they do not.
+
+    Without NumPy, so that compilers of the frameworks can trace it with sizes that they do not know yet.
+    """
+    if len(one) < len(other):
+        one, other = other, one
+    lead = len(one) - len(other)
+    joint = list(one[:lead])
+    for ours, theirs in zip(one[lead:], other, strict=True):
+        if ours != theirs and ours != 1 and theirs != 1:
+            return None
+        joint.append(theirs if ours == 1 else ours)
+    return tuple(joint)

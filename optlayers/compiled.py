@@ -75,7 +75,9 @@ class CompiledProblem:
             for value, parameter in zip(signature.order(arguments, named), signature.parameters, strict=True)
         ]
         solution_map = with_arguments(self.solution_map, solver_args)
-        out, residuals, reports = solution_map.solve(signature.pack(np, values))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            theta = signature.pack(np, values)
+        out, residuals, reports = solution_map.solve(theta)
         shapes = tuple(value.shape for value in values)
         outputs = tuple(np.asarray(output) for output in signature.unpack(np, out))
         return Solution(outputs, tuple(reports), shapes, residuals)

@@ -1,12 +1,15 @@
 """The solution map of a parametric cone program: bind, solve, refine, recover, and the derivative of all that.
 
-Every differentiable object of the package has the two methods of `SolutionMap` and nothing else:
+Every differentiable object of the package has the three methods of `SolutionMap` and nothing else:
 
     forward(theta) -> out, residuals                      theta (*B, p) -> (*B, k); residuals are arrays only
-    derivative(residuals, v, transpose) -> J v or J' v    linear in v; leading axes broadcast
+    derivative(residuals, v, transpose) -> J v or J'v     linear in v; leading axes broadcast
+    second_derivative(residuals, a, b, transpose)         T(a, b) = d(J a) along b, or T'(a, b) = d(J'a) along b
 
-so that a front-end needs just two primitives: one for `forward`, whose derivative is the other; and one for
-`derivative`, whose transpose is itself with the flag flipped.
+so that a front-end needs just three primitives, each the derivative of the one before, and closed under transposition:
+
+    the transpose of J is J', and of b -> T(a, b) it is g -> T'(g, a);
+    T is symmetric, and so is c -> T'(g, c), the Hessian of g'out; the transpose of g -> T'(g, b) is c -> T(c, b).
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
-from optlayers.backward import AbstractBackward, Points, SparseDirect
+from optlayers.backward import AbstractBackward, Points, SparseDirect, multiply_twice
+from optlayers.batch_axes import BatchAxes, index_of
 from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
 from optlayers.exact_solve import ExactSolution, Report, solve_exactly
 from optlayers.kkt import DerivativeReport, Refinement, SymmetricSystem
@@ -43,6 +47,11 @@ TRUSTED_ERROR = 1e-6
 
 AMBIGUITY_TOLERANCE = 1e-8
 """Derivatives are ambiguous where a parameter moves the data by more than this part of an ambiguous cotangent."""
+
+NO_THIRD_DERIVATIVE = (
+    "third derivatives through the solution are not available. Detach the second derivative, or take differences of it."
+)
+"""What front-ends say where one is asked for."""
 
 
 class Residuals(NamedTuple):
@@ -77,6 +86,11 @@ class SolutionMap(Protocol):
     ) -> Float[np.ndarray, "..."]:
         """J v, or J' v if `transpose`."""
 
+    def second_derivative(
+        self, residuals: Residuals, first: Float[np.ndarray, "..."], second: Float[np.ndarray, "..."], transpose: bool
+    ) -> Float[np.ndarray, "..."]:
+        """The derivative of J `first`, or of J' `first` if `transpose`, along `second`."""
+
 
 @final
 @dataclass(frozen=True)
@@ -92,6 +106,10 @@ class ConeSolutionMap:
     system: SymmetricSystem = field(compare=False, repr=False)
     refinement: Refinement = field(default_factory=Refinement)
     backward: AbstractBackward = field(default_factory=SparseDirect)
+
+    def __deepcopy__(self, memo: object) -> ConeSolutionMap:
+        """Itself: nothing of it changes."""
+        return self
 
     @property
     def input_size(self) -> int:
@@ -141,24 +159,63 @@ class ConeSolutionMap:
         Leading axes broadcast; each distinct solution is factored once, however many vectors meet it.
         Warns `SingularWarning` where the derivative does not exist and the documented choice was taken.
         """
-        batch = residuals.theta.shape[:-1]
-        lead = np.broadcast_shapes(batch, v.shape[:-1])
-        vectors = _group_by_element(np.broadcast_to(v, (*lead, v.shape[-1])), batch)
-        parametric, elements = self.parametric, int(np.prod(batch))
-        points = Points(
-            parametric.structure,
-            parametric.data.apply(residuals.theta).reshape(elements, parametric.structure.data_size),
-            residuals.x.reshape(elements, parametric.structure.n),
-            residuals.v.reshape(elements, parametric.structure.m),
+        axes = BatchAxes.of(residuals.theta, v)
+        vectors = axes.group(v)
+        count, kept = len(vectors), vectors.shape[:-1]
+        inner = self._inward(vectors, transpose)
+        flat = inner.reshape(count, int(np.prod(kept[1:])), inner.shape[-1])
+        results = self.backward.multiply(self.system, self._points(residuals), flat, transpose, self._backward_threads)
+        reports = self._reported([result.report for result in results], axes)
+        size = self.parametric.structure.data_size if transpose else sum(self.residual_sizes)
+        products = np.array([result.values for result in results]).reshape(*kept, size)
+        return axes.ungroup(self._outward(products, transpose)), reports
+
+    def second_derivative(
+        self,
+        residuals: Residuals,
+        first: Float[np.ndarray, "*C size"],
+        second: Float[np.ndarray, "*D p"],
+        transpose: bool,
+    ) -> Float[np.ndarray, "*E other"]:
+        """The derivative of J `first` (a direction of theta), or of J' `first` (a cotangent of the output) if
+        `transpose`, along `second`, a direction of theta, at the solution in `residuals`.
+
+        Leading axes broadcast; what is repeated along an axis of length one is solved for once. Warns as `derivative`
+        does; raises `DerivativeError` if the backward method has no second derivative.
+        """
+        axes = BatchAxes.of(residuals.theta, first, second)
+        found = multiply_twice(
+            self.backward,
+            self.system,
+            self._points(residuals),
+            self._inward(axes.group(first), transpose),
+            self.parametric.data.jvp(axes.group(second)),
+            transpose,
+            self._backward_threads,
         )
-        inner = parametric.recovery.vjp(vectors) if transpose else parametric.data.jvp(vectors)
-        results = self.backward.multiply(self.system, points, inner, transpose, self.call.backward_threads or 1)
-        reports = [self._judge(result.report) for result in results]
-        self._warn_derivatives(reports, batch)
-        size = parametric.structure.data_size if transpose else parametric.structure.n + parametric.structure.m
-        products = np.array([result.values for result in results]).reshape(*vectors.shape[:2], size)
-        values = parametric.data.vjp(products) if transpose else parametric.recovery.jvp(products)
-        return _ungroup(values, lead, batch), reports
+        self._reported(found.reports, axes)
+        return axes.ungroup(self._outward(found.values, transpose))
+
+    def _points(self, residuals: Residuals) -> Points:
+        structure, elements = self.parametric.structure, int(np.prod(residuals.theta.shape[:-1]))
+        return Points(
+            structure,
+            self.parametric.data.apply(residuals.theta).reshape(elements, structure.data_size),
+            residuals.x.reshape(elements, structure.n),
+            residuals.v.reshape(elements, structure.m),
+        )
+
+    def _inward(self, vectors: Float[np.ndarray, "*C size"], transpose: bool) -> Float[np.ndarray, "*C inner"]:
+        """Cotangents of (x, y), or directions of the data."""
+        return self.parametric.recovery.vjp(vectors) if transpose else self.parametric.data.jvp(vectors)
+
+    def _outward(self, products: Float[np.ndarray, "*C inner"], transpose: bool) -> Float[np.ndarray, "*C other"]:
+        """Cotangents of theta, or tangents of the output."""
+        return self.parametric.data.vjp(products) if transpose else self.parametric.recovery.jvp(products)
+
+    @property
+    def _backward_threads(self) -> int:
+        return self.call.backward_threads or 1
 
     @property
     def _forward_threads(self) -> int:
@@ -169,6 +226,12 @@ class ConeSolutionMap:
     def _solve_element(self, data: Vector) -> ExactSolution:
         program = ConeProgram.from_data(self.parametric.structure, data)
         return solve_exactly(program, self.call.solver, self.system, self.refinement, self.call.direct)
+
+    def _reported(self, reports: Sequence[DerivativeReport], axes: BatchAxes) -> list[DerivativeReport]:
+        """The reports of the elements, judged, after warning of what they say."""
+        judged = [self._judge(report) for report in reports]
+        self._warn_derivatives(judged, axes.batch)
+        return judged
 
     def _judge(self, report: DerivativeReport) -> DerivativeReport:
         """The report, singular also where the parameters move the data along what leaves cotangents undetermined."""
@@ -181,7 +244,7 @@ class ConeSolutionMap:
     def _raise_failures(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:
         reports = [element.report for element in elements]
         failures = [
-            ElementFailure(_index(place, batch), report.status, report.detail)
+            ElementFailure(index_of(place, batch), report.status, report.detail)
             for place, report in enumerate(reports)
             if not report.status.has_point
         ]
@@ -236,36 +299,5 @@ class ConeSolutionMap:
             )
 
 
-def _group_by_element(
-    vectors: Float[np.ndarray, "*lead size"], batch: tuple[int, ...]
-) -> Float[np.ndarray, "elements k size"]:
-    """For each element of the flattened batch, the vectors that meet it, over the axes that the batch lacks."""
-    kept, repeated = _split_axes(vectors.shape[:-1], batch)
-    moved = vectors.transpose([*kept, *repeated, vectors.ndim - 1])
-    elements, each = (int(np.prod([vectors.shape[axis] for axis in axes], dtype=np.int64)) for axes in (kept, repeated))
-    return moved.reshape(elements, each, vectors.shape[-1])
-
-
-def _ungroup(
-    values: Float[np.ndarray, "elements k size"], lead: tuple[int, ...], batch: tuple[int, ...]
-) -> Float[np.ndarray, "*lead size"]:
-    """The inverse of `_group_by_element`."""
-    kept, repeated = _split_axes(lead, batch)
-    order = [*kept, *repeated]
-    moved = values.reshape(*(lead[axis] for axis in order), values.shape[-1])
-    return moved.transpose([*np.argsort(np.array(order, dtype=np.int64)), len(lead)])
-
-
-def _split_axes(lead: tuple[int, ...], batch: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """The axes that are the batch's, and those that it lacks or has with length one."""
-    extra = len(lead) - len(batch)
-    repeated = [axis for axis in range(len(lead)) if axis < extra or lead[axis] != batch[axis - extra]]
-    return [axis for axis in range(len(lead)) if axis not in repeated], repeated
-
-
-def _index(place: int, batch: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(place, batch)) if batch else ()
-
-
 def _where(place: int, batch: tuple[int, ...]) -> str:
-    return f" (batch index {_index(place, batch)})" if batch else ""
+    return f" (batch index {index_of(place, batch)})" if batch else ""

@@ -162,15 +162,16 @@ def test_jax_transforms() -> None:
     np.testing.assert_array_equal(nested, JAX(a, B)[0])
 
 
-def test_second_derivatives_are_refused_not_zero() -> None:
+def test_third_derivatives_are_refused_not_zero() -> None:
     a, b = torch.tensor(A, requires_grad=True), torch.tensor(B[0, 0])
     (first,) = torch.autograd.grad(TORCH(a, b)[0].sum(), a, create_graph=True)
-    with pytest.raises(DerivativeError, match="second derivatives"):
-        first.sum().backward()
-    with pytest.raises(DerivativeError, match="second derivatives"):
-        torch.func.hessian(lambda a: TORCH(a, b)[0].sum())(a.detach())
-    with pytest.raises(DerivativeError, match="second derivatives"):
-        jax.hessian(lambda a: JAX(a, B[0, 0])[0].sum())(jnp.asarray(A))
+    (second,) = torch.autograd.grad(first.square().sum(), a, create_graph=True)
+    with pytest.raises(DerivativeError, match="third derivatives"):
+        second.sum().backward()
+    with pytest.raises(DerivativeError, match="third derivatives"):
+        torch.func.jacfwd(torch.func.hessian(lambda a: TORCH(a, b)[0].sum()))(a.detach())
+    with pytest.raises(DerivativeError, match="third derivatives"):
+        jax.grad(lambda a: jax.hessian(lambda a: JAX(a, B[0, 0])[0].sum())(a).sum())(jnp.asarray(A))
 
 
 def test_a_module_has_no_state_and_copies() -> None:

@@ -16,6 +16,7 @@ ROOT = Path(optlayers.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
+    "batch_axes": set(),
     "parallel": set(),
     "user_warning": {"errors"},
     "cones": {"arrays"},
@@ -28,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "solution_map": {
         "arrays",
         "backward",
+        "batch_axes",
         "errors",
         "exact_solve",
         "kkt",

@@ -64,6 +64,9 @@ class AbstractBackward(abc.ABC):
 
     name: ClassVar[str]
 
+    twice_differentiable: ClassVar[bool] = True
+    """Whether the method's derivative is that of the solution itself, whose derivative is known."""
+
     def __post_init__(self) -> None:
         if not (np.isfinite(self.tolerance) and self.tolerance > 0):
             raise OptionError(f"{self.name}: tolerance must be a positive number, not {self.tolerance!r}.")

@@ -37,6 +37,8 @@ class Smoothed(AbstractBackward):
 
     name: ClassVar[str] = "smoothed"
 
+    twice_differentiable: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         if not (np.isfinite(self.mu) and self.mu > 0):
             raise OptionError(f"{self.name}: mu must be a positive number, not {self.mu!r}.")

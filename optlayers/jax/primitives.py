@@ -1,8 +1,8 @@
-"""The two primitives of the JAX front-end, around `SolutionMap.forward` and `.derivative`."""
+"""The three primitives of the JAX front-end, around `SolutionMap.forward`, `.derivative` and `.second_derivative`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,8 @@ from jax.interpreters import ad, batching, mlir
 
 from optlayers.errors import DerivativeError
 from optlayers.jax.arrays import decode, encode
-from optlayers.solution_map import Residuals, SolutionMap
+from optlayers.jax.meshes import bind_aligned, result_aval
+from optlayers.solution_map import NO_THIRD_DERIVATIVE, Residuals, SolutionMap
 
 solve_p = Primitive("optlayers_solve")
 """theta (*B, p) -> out (*B, k), and the residuals x (*B, n, 2), v (*B, m, 2), encoded."""
@@ -24,6 +25,10 @@ solve_p.multiple_results = True
 derivative_p = Primitive("optlayers_derivative")
 """theta, x, v, vector -> J vector, or J' vector if `transpose`: linear in vector, its own transpose with the flag
 flipped."""
+
+second_derivative_p = Primitive("optlayers_second_derivative")
+"""theta, x, v, first, second -> the derivative along `second` of J first, or of J' first if `transpose`: linear in
+`first` and in `second`, its own transpose as `SolutionMap` says."""
 
 
 def solve(theta: jax.Array, solution_map: SolutionMap) -> jax.Array:
@@ -38,10 +43,10 @@ def _solve_on_host(theta: Any, *, solution_map: SolutionMap) -> list[np.ndarray]
 
 
 def _solve_shapes(theta: ShapedArray, *, solution_map: SolutionMap) -> list[ShapedArray]:
-    batch = theta.shape[:-1]
+    words = np.dtype(np.uint32)
     return [
-        ShapedArray((*batch, solution_map.output_size), theta.dtype),
-        *(ShapedArray((*batch, size, 2), np.dtype(np.uint32)) for size in solution_map.residual_sizes),
+        result_aval([theta], (solution_map.output_size,), theta.dtype),
+        *(result_aval([theta], (size, 2), words) for size in solution_map.residual_sizes),
     ]
 
 
@@ -59,7 +64,7 @@ def _solve_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, solution_map:
     if isinstance(d_theta, ad.Zero):
         d_out: Any = _no_tangent(out)
     else:
-        d_out = derivative_p.bind(theta, x, v, d_theta, solution_map=solution_map, transpose=False)
+        d_out = bind_aligned(derivative_p, theta, x, v, d_theta, solution_map=solution_map, transpose=False)
     return [out, x, v], [d_out, _no_tangent(x), _no_tangent(v)]
 
 
@@ -68,50 +73,48 @@ def _solve_batch(arguments: Sequence[Any], dims: Sequence[Any], *, solution_map:
     return solve_p.bind(jnp.moveaxis(theta, dim, 0), solution_map=solution_map), [0, 0, 0]
 
 
-def _derivative_on_host(
-    theta: Any, x: Any, v: Any, vector: Any, *, solution_map: SolutionMap, transpose: bool
+def _product_on_host(
+    theta: Any, x: Any, v: Any, *vectors: Any, solution_map: SolutionMap, transpose: bool
 ) -> np.ndarray:
+    """The derivative times one vector, or the second derivative times two."""
     residuals = Residuals(np.asarray(theta, dtype=np.float64), decode(np.asarray(x)), decode(np.asarray(v)))
-    product = solution_map.derivative(residuals, np.asarray(vector, dtype=np.float64), transpose)
-    return product.astype(vector.dtype)
+    multiply: Callable[..., np.ndarray] = (
+        solution_map.derivative if len(vectors) == 1 else solution_map.second_derivative
+    )
+    product = multiply(residuals, *(np.asarray(vector, dtype=np.float64) for vector in vectors), transpose)
+    return product.astype(vectors[0].dtype)
 
 
-def _derivative_shape(
+def _product_shape(
     theta: ShapedArray,
     x: ShapedArray,
     v: ShapedArray,
-    vector: ShapedArray,
-    *,
+    *vectors: ShapedArray,
     solution_map: SolutionMap,
     transpose: bool,
 ) -> ShapedArray:
     size = solution_map.input_size if transpose else solution_map.output_size
-    return ShapedArray((*vector.shape[:-1], size), vector.dtype)
+    return result_aval([theta, *vectors], (size,), vectors[0].dtype)
 
 
-def _derivative_callback(*arguments: jax.Array, solution_map: SolutionMap, transpose: bool) -> jax.Array:
-    shape = _derivative_shape(
-        *(jax.typeof(argument) for argument in arguments), solution_map=solution_map, transpose=transpose
-    )
+def _product_callback(*arguments: jax.Array, **settings: Any) -> jax.Array:
+    shape = _product_shape(*(jax.typeof(argument) for argument in arguments), **settings)
     result: jax.Array = jax.pure_callback(
-        partial(_derivative_on_host, solution_map=solution_map, transpose=transpose),
-        jax.ShapeDtypeStruct(shape.shape, shape.dtype),
-        *arguments,
+        partial(_product_on_host, **settings), jax.ShapeDtypeStruct(shape.shape, shape.dtype), *arguments
     )
     return result
 
 
 def _derivative_jvp(primals: Sequence[Any], tangents: Sequence[Any], **settings: Any) -> tuple[Any, Any]:
     theta, x, v, vector = primals
-    if not isinstance(tangents[0], ad.Zero):
-        raise DerivativeError(
-            "second derivatives through the solution are not available in this version. Use jax.lax.stop_gradient on "
-            "the first derivative, or take differences of gradients."
-        )
+    d_theta, _, _, d_vector = tangents
     out = derivative_p.bind(theta, x, v, vector, **settings)
-    if isinstance(tangents[3], ad.Zero):
-        return out, _no_tangent(out)
-    return out, derivative_p.bind(theta, x, v, tangents[3], **settings)
+    terms = []
+    if not isinstance(d_vector, ad.Zero):
+        terms.append(bind_aligned(derivative_p, theta, x, v, d_vector, **settings))
+    if not isinstance(d_theta, ad.Zero):
+        terms.append(bind_aligned(second_derivative_p, theta, x, v, vector, d_theta, **settings))
+    return out, _sum(terms, out)
 
 
 def _derivative_transpose(
@@ -119,17 +122,57 @@ def _derivative_transpose(
 ) -> list[Any]:
     if isinstance(cotangent, ad.Zero):
         return [None, None, None, ad.Zero(vector.aval)]
-    product = derivative_p.bind(theta, x, v, cotangent, solution_map=solution_map, transpose=not transpose)
-    return [None, None, None, product]
+    product = bind_aligned(derivative_p, theta, x, v, cotangent, solution_map=solution_map, transpose=not transpose)
+    return [None, None, None, _sum_to(product, vector.aval)]
 
 
-def _derivative_batch(arguments: Sequence[Any], dims: Sequence[Any], **settings: Any) -> tuple[Any, int]:
-    count = next(array.shape[dim] for array, dim in zip(arguments, dims, strict=True) if dim is not None)
+def _second_derivative_jvp(primals: Sequence[Any], tangents: Sequence[Any], **settings: Any) -> tuple[Any, Any]:
+    theta, x, v, first, second = primals
+    d_theta, _, _, d_first, d_second = tangents
+    if not isinstance(d_theta, ad.Zero):
+        raise DerivativeError(NO_THIRD_DERIVATIVE)
+    out = second_derivative_p.bind(theta, x, v, first, second, **settings)
+    terms = []
+    if not isinstance(d_first, ad.Zero):
+        terms.append(bind_aligned(second_derivative_p, theta, x, v, d_first, second, **settings))
+    if not isinstance(d_second, ad.Zero):
+        terms.append(bind_aligned(second_derivative_p, theta, x, v, first, d_second, **settings))
+    return out, _sum(terms, out)
+
+
+def _second_derivative_transpose(
+    cotangent: Any, theta: Any, x: Any, v: Any, first: Any, second: Any, *, solution_map: SolutionMap, transpose: bool
+) -> list[Any]:
+    linear = first if ad.is_undefined_primal(first) else second
+    if isinstance(cotangent, ad.Zero):
+        product: Any = ad.Zero(linear.aval)
+    else:
+        bind = partial(bind_aligned, second_derivative_p, theta, x, v, solution_map=solution_map)
+        if linear is second:
+            product = bind(first, cotangent, transpose=True) if transpose else bind(cotangent, first, transpose=True)
+        else:
+            product = bind(cotangent, second, transpose=not transpose)
+        product = _sum_to(product, linear.aval)
+    return [None, None, None, product, None] if linear is first else [None, None, None, None, product]
+
+
+def _batch(primitive: Primitive, arguments: Sequence[Any], dims: Sequence[Any], **settings: Any) -> tuple[Any, int]:
+    """Arguments without the new axis get it with length one: what is shared by the batch is computed once."""
     parts = [
         array[None] if dim is None else jnp.moveaxis(array, dim, 0) for array, dim in zip(arguments, dims, strict=True)
     ]
-    parts[3] = jnp.broadcast_to(parts[3], (count, *parts[3].shape[1:]))
-    return derivative_p.bind(*parts, **settings), 0
+    return primitive.bind(*parts, **settings), 0
+
+
+def _sum(terms: Sequence[Any], out: Any) -> Any:
+    """The sum of the terms that there are, of the shape of out."""
+    return sum(terms[1:], terms[0]) if terms else _no_tangent(out)
+
+
+def _sum_to(array: jax.Array, aval: Any) -> jax.Array:
+    """The sum over the axes along which an array of this shape was broadcast."""
+    stretched = [axis for axis, size in enumerate(aval.shape) if array.shape[axis] != size]
+    return jnp.sum(array, axis=tuple(stretched), keepdims=True) if stretched else array
 
 
 def _no_tangent(primal: Any) -> Any:
@@ -143,12 +186,16 @@ def _register() -> None:
     ad.primitive_jvps[solve_p] = _solve_jvp
     batching.primitive_batchers[solve_p] = _solve_batch
 
-    derivative_p.def_impl(lambda *arrays, **settings: jnp.asarray(_derivative_on_host(*arrays, **settings)))
-    derivative_p.def_abstract_eval(_derivative_shape)
-    mlir.register_lowering(derivative_p, mlir.lower_fun(_derivative_callback, multiple_results=False))
-    ad.primitive_jvps[derivative_p] = _derivative_jvp
-    ad.primitive_transposes[derivative_p] = _derivative_transpose
-    batching.primitive_batchers[derivative_p] = _derivative_batch
+    for primitive, jvp, transposed in (
+        (derivative_p, _derivative_jvp, _derivative_transpose),
+        (second_derivative_p, _second_derivative_jvp, _second_derivative_transpose),
+    ):
+        primitive.def_impl(lambda *arrays, **settings: jnp.asarray(_product_on_host(*arrays, **settings)))
+        primitive.def_abstract_eval(_product_shape)
+        mlir.register_lowering(primitive, mlir.lower_fun(_product_callback, multiple_results=False))
+        ad.primitive_jvps[primitive] = jvp
+        ad.primitive_transposes[primitive] = transposed
+        batching.primitive_batchers[primitive] = partial(_batch, primitive)
 
 
 _register()

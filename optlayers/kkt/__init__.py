@@ -3,6 +3,7 @@
 from optlayers.kkt.central_path import CentralPoint, central_point
 from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
 from optlayers.kkt.cost import Cost
+from optlayers.kkt.data_derivative import data_jvp, data_vjp, matrix_cotangents, matrix_products
 from optlayers.kkt.dense import DenseSystem, is_solution
 from optlayers.kkt.derivative import Derivative, DerivativeReport, derivative_report, differentiate
 from optlayers.kkt.homogeneous import HomogeneousDerivative, differentiate_homogeneous
@@ -29,6 +30,8 @@ __all__ = [
     "Settled",
     "SymmetricSystem",
     "central_point",
+    "data_jvp",
+    "data_vjp",
     "derivative_report",
     "differentiate",
     "differentiate_homogeneous",
@@ -36,6 +39,8 @@ __all__ = [
     "is_solution",
     "least_squares",
     "linearize",
+    "matrix_cotangents",
+    "matrix_products",
     "proves_infeasible",
     "proves_unbounded",
     "refine",

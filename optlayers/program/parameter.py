@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -152,7 +153,7 @@ class Parameter:
     @property
     def size(self) -> int:
         """The number of entries."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def check(self, values: Float[np.ndarray, "B *shape"], batch: tuple[int, ...]) -> None:
         """Raise `ArgumentError` unless every value is finite and satisfies all rules; `batch` is B unflattened.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -9,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float
 
-from optlayers.arrays import Arrays
+from optlayers.arrays import Arrays, broadcast_shape
 from optlayers.errors import ArgumentError
 from optlayers.program.parameter import Parameter
 
@@ -27,7 +28,7 @@ class Output:
     @property
     def size(self) -> int:
         """The number of entries."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @final
@@ -84,23 +85,22 @@ class Signature:
                     f"parameter '{parameter.name}' has shape {parameter.shape}, "
                     f"so (*batch, *{parameter.shape}) was expected; the argument has shape {tuple(shape)}."
                 )
-            try:
-                batch = np.broadcast_shapes(batch, tuple(shape[:lead]))
-            except ValueError:
+            joint = broadcast_shape(batch, tuple(shape[:lead]))
+            if joint is None:
                 raise ArgumentError(
                     f"the batch axes {tuple(shape[:lead])} of parameter '{parameter.name}' do not broadcast "
                     f"with the batch axes {batch} of the parameters before it."
-                ) from None
+                )
+            batch = joint
         return batch
 
     def pack(self, xp: Arrays, arguments: Sequence[Any]) -> Float[Any, "*B p"]:
         """theta (*B, p) of the arguments, broadcast and flattened; logarithms of what is not positive are NaN or
         infinite, which `check_values` reports."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            entries = [
-                xp.log(argument) if parameter.logarithmic else argument
-                for parameter, argument in zip(self.parameters, arguments, strict=True)
-            ]
+        entries = [
+            xp.log(argument) if parameter.logarithmic else argument
+            for parameter, argument in zip(self.parameters, arguments, strict=True)
+        ]
         return self.flatten(xp, entries)
 
     def flatten(self, xp: Arrays, arguments: Sequence[Any]) -> Float[Any, "*B p"]:

@@ -33,6 +33,14 @@ def check_tensors(parameters: Sequence[Parameter], arguments: Sequence[Any]) -> 
             )
 
 
+def without_autocast(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The tensors, under autocast those of half precision in single: a solution is not to be rounded coarsely."""
+    return [
+        tensor.float() if tensor.dtype.itemsize < 4 and torch.is_autocast_enabled(tensor.device.type) else tensor
+        for tensor in tensors
+    ]
+
+
 def to_numpy(tensor: torch.Tensor) -> Float[np.ndarray, "..."]:
     """The tensor's numbers in double precision."""
     array: Float[np.ndarray, "..."] = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()

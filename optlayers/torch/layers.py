@@ -11,9 +11,11 @@ from optlayers.arrays import Arrays
 from optlayers.backward import AbstractBackward
 from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
+from optlayers.errors import OptionError
 from optlayers.solvers import AbstractSolver
-from optlayers.torch.arrays import check_tensors
-from optlayers.torch.primitives import solve
+from optlayers.torch.arrays import check_tensors, without_autocast
+from optlayers.torch.operators import OPERATORS, handle_of
+from optlayers.torch.primitives import FUNCTIONS
 
 _TORCH = cast(Arrays, torch)
 
@@ -23,7 +25,7 @@ class CvxpyLayer(torch.nn.Module):
     """A parametric CVXPY problem as a module: parameter values (*B, *shape) -> optimal variables (*B, *shape).
 
     Differentiated by the implicit function theorem on the optimality conditions (docs/mathematics.md). Computation is
-    in double precision on the CPU; outputs have the dtype and device of the inputs.
+    in double precision on the CPU; outputs have the dtype and device of the inputs, under autocast at least float32.
 
     Arguments as in `optlayers.construction.construct`, and as in cvxpylayers.
 
@@ -58,6 +60,11 @@ class CvxpyLayer(torch.nn.Module):
             backward=backward,
             derivative=derivative,
         )
+        self._handle = handle_of(self._solution_map)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._handle = handle_of(self._solution_map)
 
     @property
     def solver(self) -> AbstractSolver:
@@ -79,5 +86,11 @@ class CvxpyLayer(torch.nn.Module):
         signature = self._solution_map.parametric.signature
         tensors = signature.order(arguments, named)
         check_tensors(signature.parameters, tensors)
-        out = solve(signature.pack(_TORCH, tensors), with_arguments(self._solution_map, solver_args))
+        theta = signature.pack(_TORCH, without_autocast(tensors))
+        if torch.compiler.is_compiling():
+            if solver_args:
+                raise OptionError("solver_args of one call cannot be compiled; give them to the layer.")
+            out = OPERATORS.solve(theta, self._handle)[0]
+        else:
+            out = FUNCTIONS.solve(theta, with_arguments(self._solution_map, solver_args))[0]
         return signature.unpack(_TORCH, out)

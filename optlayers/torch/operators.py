@@ -1,0 +1,132 @@
+"""The three primitives of the PyTorch front-end, around `SolutionMap.forward`, `.derivative` and `.second_derivative`,
+as operators that `torch.compile` keeps whole: they take the solution map by an integer, its handle."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from typing import Any
+
+import torch
+
+from optlayers.errors import ArgumentError
+from optlayers.solution_map import Residuals, SolutionMap
+from optlayers.torch.arrays import to_numpy, to_tensor
+from optlayers.torch.rules import (
+    Primitives,
+    derivative_cotangents,
+    keep_product,
+    keep_solve,
+    second_derivative_cotangents,
+    share_axis,
+    solve_cotangents,
+)
+
+_maps: weakref.WeakValueDictionary[int, SolutionMap] = weakref.WeakValueDictionary()
+_handles: weakref.WeakKeyDictionary[SolutionMap, int] = weakref.WeakKeyDictionary()
+_numbers = itertools.count()
+_lock = threading.Lock()
+
+
+def handle_of(solution_map: SolutionMap) -> int:
+    """The handle of a solution map in this process, the same for equal maps; it is good as long as the map lives."""
+    with _lock:
+        handle = _handles.get(solution_map)
+        if handle is None:
+            handle = next(_numbers)
+            _handles[solution_map] = handle
+            _maps[handle] = solution_map
+        return handle
+
+
+def _map(handle: int) -> SolutionMap:
+    solution_map = _maps.get(handle)
+    if solution_map is None:
+        raise ArgumentError("a compiled function was called whose layer is gone; keep the layer as long as it.")
+    return solution_map
+
+
+@torch.library.custom_op(
+    "optlayers::solve", mutates_args=(), schema="(Tensor theta, int handle) -> (Tensor, Tensor, Tensor)"
+)
+def _solve(theta: torch.Tensor, handle: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    out, residuals = _map(handle).forward(to_numpy(theta))
+    return to_tensor(out, theta), torch.from_numpy(residuals.x), torch.from_numpy(residuals.v)
+
+
+@_solve.register_fake
+def _(theta: torch.Tensor, handle: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    batch, solution_map = theta.shape[:-1], _map(handle)
+    x, v = (torch.empty((*batch, size), dtype=torch.float64, device="cpu") for size in solution_map.residual_sizes)
+    return theta.new_empty((*batch, solution_map.output_size)), x, v
+
+
+@torch.library.custom_op(
+    "optlayers::derivative",
+    mutates_args=(),
+    schema="(Tensor theta, Tensor x, Tensor v, Tensor vector, int handle, bool transpose) -> Tensor",
+)
+def _derivative(
+    theta: torch.Tensor, x: torch.Tensor, v: torch.Tensor, vector: torch.Tensor, handle: int, transpose: bool
+) -> torch.Tensor:
+    residuals = Residuals(to_numpy(theta), to_numpy(x), to_numpy(v))
+    return to_tensor(_map(handle).derivative(residuals, to_numpy(vector), transpose), vector)
+
+
+@torch.library.custom_op(
+    "optlayers::second_derivative",
+    mutates_args=(),
+    schema="(Tensor theta, Tensor x, Tensor v, Tensor first, Tensor second, int handle, bool transpose) -> Tensor",
+)
+def _second_derivative(
+    theta: torch.Tensor,
+    x: torch.Tensor,
+    v: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    handle: int,
+    transpose: bool,
+) -> torch.Tensor:
+    residuals = Residuals(to_numpy(theta), to_numpy(x), to_numpy(v))
+    product = _map(handle).second_derivative(residuals, to_numpy(first), to_numpy(second), transpose)
+    return to_tensor(product, first)
+
+
+def _fake_product(*arguments: Any) -> torch.Tensor:
+    theta, _, _, *vectors, handle, transpose = arguments
+    lead = torch.broadcast_shapes(theta.shape[:-1], *(vector.shape[:-1] for vector in vectors))
+    solution_map = _map(handle)
+    size = solution_map.input_size if transpose else solution_map.output_size
+    result: torch.Tensor = vectors[0].new_empty((*lead, size))
+    return result
+
+
+OPERATORS = Primitives(_solve, _derivative, _second_derivative)
+"""The primitives as operators, which take the handle of the solution map."""
+
+
+def _register() -> None:
+    _solve.register_autograd(
+        lambda ctx, g_out, *unused: solve_cotangents(OPERATORS, ctx, g_out), setup_context=keep_solve
+    )
+    _solve.register_vmap(lambda info, dims, theta, handle: (_solve(theta.movedim(dims[0], 0), handle), (0, 0, 0)))
+    for operator, cotangents, tensors in (
+        (_derivative, derivative_cotangents, 4),
+        (_second_derivative, second_derivative_cotangents, 5),
+    ):
+        _register_product(operator, cotangents, tensors)
+
+
+def _register_product(operator: Any, cotangents: Any, tensors: int) -> None:
+    operator.register_fake(_fake_product)
+    operator.register_vmap(
+        lambda info, dims, *arguments: (
+            operator(*share_axis(dims[:tensors], arguments[:tensors]), *arguments[tensors:]),
+            0,
+        )
+    )
+    operator.register_autograd(lambda ctx, g: cotangents(OPERATORS, ctx, g), setup_context=keep_product)
+
+
+_register()
