@@ -1,0 +1,259 @@
+"""What both front-ends compose with: one contract, for a family of each cone, against the plain path.
+
+A family is seen as f: R^3 -> R^k, from the parameters' values moved along three directions to all outputs. The plain
+path is the compiled problem on NumPy arrays for first derivatives, and for second ones forward over reverse mode,
+whose exactness `test_second_derivatives` shows.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from conic_problems import CONIC_FAMILIES
+from frameworks import FRAMEWORKS, Framework
+from oracles import flatten, random_directions
+from problems import FAMILIES, Family
+
+import optlayers
+from optlayers.solution_map import ConeSolutionMap
+
+TOLERANCE = 1e-10
+DIRECTIONS = 3
+NAMES = {
+    "linear": "dense_qp",
+    "second-order": "norm_constrained",
+    "exponential": "softmax",
+    "power": "power_cone_projection",
+    "semidefinite": "nearest_correlation",
+    "log-log": "power_control",
+}
+"""A family of each cone, and a geometric program."""
+
+BY_NAME: dict[str, Family] = {each.name: each for each in (*FAMILIES, *(conic.family for conic in CONIC_FAMILIES))}
+
+
+class Case:
+    """A family in a framework, with its plain path."""
+
+    def __init__(self, framework: Framework, family: Family) -> None:
+        self.framework = framework
+        self.instance = family.build(np.random.default_rng(0), family.size)
+        rng = np.random.default_rng(1)
+        # Small, so that points a step of one away are regular as well.
+        self.directions = [[1e-3 * part for part in random_directions(self.instance, rng)] for _ in range(DIRECTIONS)]
+        self.compiled = optlayers.compile(
+            self.instance.problem, self.instance.parameters, self.instance.outputs, gp=self.instance.gp
+        )
+        self.layer = framework.layer(
+            self.instance.problem, self.instance.parameters, self.instance.outputs, gp=self.instance.gp
+        )
+        moves = zip(*self.directions, strict=True)
+        self.parts = [
+            (framework.array(value), framework.array(np.stack(parts)))
+            for value, parts in zip(self.instance.values, moves, strict=True)
+        ]
+        self.cotangent = rng.standard_normal(len(self.plain(np.zeros(DIRECTIONS))))
+        self.weights = framework.array(self.cotangent)
+        self.z = rng.standard_normal(DIRECTIONS)
+        self.batch = self.z + 0.5 * rng.standard_normal((4, DIRECTIONS))
+
+    def f(self, z: Any) -> Any:
+        """All outputs in one vector."""
+        values = [value + sum(z[i] * parts[i] for i in range(DIRECTIONS)) for value, parts in self.parts]
+        return self.framework.concatenate([output.reshape(-1) for output in self.layer(*values)])
+
+    def loss(self, z: Any) -> Any:
+        """A scalar that is not linear in the outputs."""
+        return (self.weights * self.framework.sin(self.f(z))).sum()
+
+    def values(self, z: np.ndarray) -> list[np.ndarray]:
+        moves = zip(*self.directions, strict=True)
+        return [
+            value + sum(z[i] * parts[i] for i in range(DIRECTIONS))
+            for value, parts in zip(self.instance.values, moves, strict=True)
+        ]
+
+    def plain(self, z: np.ndarray) -> np.ndarray:
+        return flatten(self.compiled.solve(*self.values(z)).outputs)
+
+    @cache  # noqa: B019  (a case lives as long as the tests)
+    def jacobian(self, row: int | None = None) -> np.ndarray:
+        """J (k, 3) at z, or at a row of the batch."""
+        z = self.z if row is None else self.batch[row]
+        solution = self.compiled.solve(*self.values(z))
+        return np.stack([flatten(self.compiled.jvp(solution, *parts)) for parts in self.directions], axis=1)
+
+    def gradient(self, row: int | None = None) -> np.ndarray:
+        z = self.z if row is None else self.batch[row]
+        return (self.cotangent * np.cos(self.plain(z))) @ self.jacobian(row)
+
+    def point(self) -> Any:
+        return self.framework.array(self.z)
+
+    def points(self) -> Any:
+        return self.framework.array(self.batch)
+
+
+@cache
+def case_of(framework: Framework, cone: str) -> Case:
+    return Case(framework, BY_NAME[NAMES[cone]])
+
+
+@pytest.fixture(params=FRAMEWORKS, ids=lambda framework: framework.name)
+def framework(request: pytest.FixtureRequest) -> Framework:
+    result: Framework = request.param
+    return result
+
+
+@pytest.fixture(params=NAMES)
+def case(request: pytest.FixtureRequest, framework: Framework) -> Case:
+    return case_of(framework, request.param)
+
+
+def same(ours: Any, plain: np.ndarray) -> None:
+    array = np.asarray(ours)
+    assert array.shape == plain.shape
+    np.testing.assert_allclose(array, plain, rtol=TOLERANCE, atol=TOLERANCE * np.abs(plain).max(initial=1e-300))
+
+
+def test_values(case: Case) -> None:
+    t, many = case.framework, np.stack([case.plain(z) for z in case.batch])
+    same(case.f(case.point()), case.plain(case.z))
+    same(t.vmap(case.f)(case.points()), many)
+    same(t.vmap(t.vmap(case.f))(case.points().reshape(2, 2, 3)), many.reshape(2, 2, -1))
+    same(t.vmap(case.f, 1)(case.points().T), many)
+
+
+def test_compiled_values_and_gradients(case: Case) -> None:
+    t = case.framework
+    same(t.jit(case.f)(case.point()), case.plain(case.z))
+    same(
+        t.vmap(t.jit(case.f))(case.points()) if t.name == "jax" else t.jit(t.vmap(case.f))(case.points()),
+        np.stack([case.plain(z) for z in case.batch]),
+    )
+    same(
+        t.grad(t.jit(case.loss))(case.point()) if t.name == "jax" else _torch_gradient(t.jit(case.loss), case.z),
+        case.gradient(),
+    )
+
+
+def _torch_gradient(function: Any, z: np.ndarray) -> Any:
+    import torch
+
+    point = torch.tensor(z, requires_grad=True)
+    function(point).backward()
+    return point.grad
+
+
+@pytest.mark.parametrize("wrap", ["plain", "checkpoint"])
+def test_first_derivatives(case: Case, wrap: str) -> None:
+    t, J, d = case.framework, case.jacobian(), case.framework.array(np.array([0.3, -1.0, 0.7]))
+    f, loss = (case.f, case.loss) if wrap == "plain" else (t.checkpoint(case.f), t.checkpoint(case.loss))
+    if t.name == "torch" and wrap == "checkpoint":  # PyTorch checkpoints for autograd, not for torch.func
+        return same(_torch_gradient(loss, case.z), case.gradient())
+    same(t.grad(loss)(case.point()), case.gradient())
+    same(t.vjp(f, case.point(), t.array(case.cotangent)), case.cotangent @ J)
+    same(t.jvp(f, case.point(), d), J @ np.asarray(d))
+    same(t.jacfwd(f)(case.point()), J)
+    same(t.jacrev(f)(case.point()), J)
+    if wrap == "plain":
+        same(t.linearize(f, case.point(), d), J @ np.asarray(d))
+    return None
+
+
+def test_batched_first_derivatives(case: Case) -> None:
+    t, rows = case.framework, range(len(case.batch))
+    gradients, jacobians = (np.stack([of(row) for row in rows]) for of in (case.gradient, case.jacobian))
+    same(t.vmap(t.grad(case.loss))(case.points()), gradients)
+    same(t.whole(t.grad(lambda z: t.vmap(case.loss)(z).sum()))(case.points()), gradients)
+    same(t.whole(t.vmap(t.jacrev(case.f)))(case.points()), jacobians)
+    same(t.whole(t.vmap(t.jacfwd(case.f)))(case.points()), jacobians)
+    same(t.whole(t.vmap(t.vmap(t.grad(case.loss))))(case.points().reshape(2, 2, 3)), gradients.reshape(2, 2, 3))
+
+
+def test_second_derivatives(case: Case) -> None:
+    t, z = case.framework, case.point()
+    plain = np.asarray(t.jacfwd(t.grad(case.loss))(z))
+    same(plain, plain.T)
+    d = t.array(np.array([0.3, -1.0, 0.7]))
+    for second in (
+        t.hessian(case.loss),
+        t.jacrev(t.grad(case.loss)),
+        t.jacrev(t.jacrev(case.loss)),
+        t.jacfwd(t.jacfwd(case.loss)),
+        t.jacrev(t.jacfwd(case.loss)),
+        lambda z: t.jacrev(lambda z: t.vmap(t.grad(case.loss))(z[None])[0])(z),
+        lambda z: t.vmap(t.hessian(case.loss))(z[None])[0],
+    ):
+        same(t.whole(second)(z), plain)
+    same(t.whole(lambda z: t.jvp(t.grad(case.loss), z, d))(z), plain @ np.asarray(d))
+    same(t.whole(t.grad(lambda z: (t.grad(case.loss)(z) * d).sum()))(z), plain @ np.asarray(d))
+    penalties = (
+        t.grad(lambda z: (t.jacrev(case.f)(z) ** 2).sum()),
+        t.jacfwd(lambda z: (t.jacfwd(case.f)(z) ** 2).sum()),
+    )
+    one, other = (np.asarray(t.whole(penalty)(z)) for penalty in penalties)
+    same(one, other)
+
+
+def test_one_batched_solve_in_any_nesting(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"forward": 0, "derivative": 0, "second_derivative": 0}
+
+    def counted(name: str) -> None:
+        inner = getattr(ConeSolutionMap, name)
+
+        def method(*arguments: Any) -> Any:
+            counts[name] += 1
+            return inner(*arguments)
+
+        monkeypatch.setattr(ConeSolutionMap, name, method)
+
+    for name in counts:
+        counted(name)
+    t, z = case.framework, case.points().reshape(2, 2, 3)
+    t.vmap(t.vmap(t.grad(case.loss)))(z)
+    assert counts == {"forward": 1, "derivative": 1, "second_derivative": 0}
+    t.vmap(t.vmap(t.jacrev(case.f)))(z)
+    assert counts == {"forward": 2, "derivative": 2, "second_derivative": 0}
+    t.vmap(t.jacfwd(t.grad(case.loss)))(case.points())
+    assert counts["forward"] == 3
+    assert counts["second_derivative"] == 1
+
+
+@pytest.mark.parametrize("cone", ["linear", "second-order"])
+def test_any_subset_of_arguments_is_batched(framework: Framework, cone: str) -> None:
+    case, t = case_of(framework, cone), framework
+    values = [t.array(value) for value in case.instance.values]
+    plain = case.layer(*values)
+    for axis in range(len(values)):
+        dims = tuple(0 if place == axis else None for place in range(len(values)))
+        batched = [value[None] if place == axis else value for place, value in enumerate(values)]
+        for ours, one in zip(t.vmap(lambda *v: case.layer(*v), dims)(*batched), plain, strict=True):
+            same(ours, np.asarray(one)[None])
+
+        def loss(value: Any, axis: int = axis) -> Any:
+            return sum(part.sum() for part in case.layer(*values[:axis], value, *values[axis + 1 :]))
+
+        shared = t.grad(lambda value: t.vmap(lambda scale: loss(value * scale))(t.array(np.ones(3))).sum())(
+            values[axis]
+        )
+        same(shared, 3 * np.asarray(t.grad(loss)(values[axis])))
+
+
+def test_empty_and_single_batches(case: Case) -> None:
+    t = case.framework
+    single = t.vmap(t.grad(case.loss))(case.point()[None])
+    same(single[0], case.gradient())
+    for shape in ((0,), (2, 0), (0, 2)):
+        values = [t.array(np.zeros((*shape, *value.shape)) + value) for value in case.instance.values]
+        outputs = case.layer(*values)
+        for output, one in zip(outputs, case.instance.outputs, strict=True):
+            assert tuple(output.shape) == (*shape, *one.shape)
+        others = values[1:]
+        gradient = t.grad(lambda value, others=others: sum(part.sum() for part in case.layer(value, *others)))(
+            values[0]
+        )
+        assert tuple(gradient.shape) == tuple(values[0].shape)
