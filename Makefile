@@ -29,6 +29,7 @@ bench: $(VENV)/installed-test
 
 examples: $(VENV)/installed-demo
 	for example in examples/*.py; do $(BIN)/python $$example || exit 1; done
+	$(BIN)/torchrun --standalone --nproc_per_node 2 examples/distributed_torch.py
 
 clean:
 	rm -rf $(VENV)
