@@ -10,6 +10,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 PRINTED = {
     "portfolio": ["two-stage", "decision-focused", "equal weights", "Sharpe", "utility %", "Layer: CLARABEL"],
     "distributed_torch": ["processes: 2", "epoch 2: regret"],
+    "mpc_scan": ["step 2: cost", "horizon 20:", "compiled loop", "difference"],
     "sharded_jax": ["shard_map, 8 devices", "step 3: loss", "in truth"],
 }
 """What the output of an example must contain; examples without an entry need only run."""
