@@ -16,8 +16,9 @@ differentiates its own days, and `pmean` averages loss and gradients, so that al
 `jit` alone the result is the same, but one device is handed the whole batch to solve. The script checks that the loss
 and its gradient are, in both ways, those of the same days on one device, and measures the times.
 
-Here the devices are eight of the host, by XLA_FLAGS. They show that the numbers agree; they save no time, since they
-share an interpreter, whose lock is held for a part of every solve. Processes, on one machine or many, have their own:
+Here the devices are eight of the host, by XLA_FLAGS, to show that the numbers agree. The time that they save is limited
+by the interpreter that they share, whose lock is held for a part of every solve. Processes, on one machine or many,
+have their own:
 
     python examples/sharded_jax.py --coordinator HOST:29500 --processes 4 --process 0    # to 3 for the others
 
