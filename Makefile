@@ -27,8 +27,9 @@ unit: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
 
-examples: $(VENV)/installed-demo
+examples: $(VENV)/installed-test
 	for example in examples/*.py; do $(BIN)/python $$example || exit 1; done
+	$(BIN)/torchrun --standalone --nproc_per_node 2 examples/distributed_torch.py
 
 clean:
 	rm -rf $(VENV)
