@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import struct
 import zipfile
@@ -41,6 +42,14 @@ HEADER = "header.json"
 
 DTYPES = ("<f8", "<i4", "<i8", "|b1")
 """The types of the arrays that a file may hold: numbers only, in the same order of bytes everywhere."""
+
+ARRAY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[^']*)', 'fortran_order': False, "
+    rb"'shape': \((?P<shape>[0-9, ]*)\), \} *\n",
+    re.DOTALL,
+)
+"""What `numpy.lib.format` writes before an array. NumPy reads it by evaluating a Python literal, which is more than a
+stranger's file needs."""
 
 LARGEST_COMPRESSION = 1100
 """Deflate shrinks by a factor of 1032 at most (zlib's technical notes): a member that claims more is not sound, and
@@ -182,15 +191,14 @@ def _array_bytes(array: np.ndarray) -> bytes:
 
 def _array(data: bytes) -> np.ndarray:
     """The array of a member; its type and size are checked before anything is allocated."""
-    stream = io.BytesIO(data)
-    if numpy.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array has an unknown version")
-    shape, fortran_order, dtype = numpy.lib.format.read_array_header_1_0(stream)
-    if dtype.str not in DTYPES or fortran_order:
-        raise ValueError(f"an array has the type {dtype}, which is not used here")
-    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"an array of shape {shape} has {len(data) - stream.tell()} bytes")
-    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape).copy()
+    match = ARRAY_HEADER.match(data)
+    if match is None or match["dtype"].decode() not in DTYPES:
+        raise ValueError("an array is of a type that is not used here")
+    dtype, start = np.dtype(match["dtype"].decode()), match.end()
+    shape = tuple(int(size) for size in match["shape"].replace(b",", b" ").split())
+    if math.prod(shape) * dtype.itemsize != len(data) - start:
+        raise ValueError(f"an array of shape {shape} has {len(data) - start} bytes")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).copy()
 
 
 def _checksum(header: dict[str, Any], arrays: dict[str, bytes]) -> str:

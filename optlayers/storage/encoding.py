@@ -28,8 +28,9 @@ from optlayers.storage.checks import check
 from optlayers.storage.classes import CLASSES, NAMES, CSRMatrix
 from optlayers.storage.types import conforms, field_types
 
-MOST_REPEATED = 2**24
-"""Most items that the runs of one file may stand for: more cones than any program has, and 128 MiB of references."""
+REPEATED = 2**16
+"""Most items that the runs of a file may stand for beside one for each number in its arrays: a cone has a row, and a
+row a number. So the memory of a loaded layer is in proportion to the file's arrays."""
 
 
 @final
@@ -108,7 +109,7 @@ class Decoder:
         match encoded:
             case {"repeat": int(count), "item": item, **rest} if not rest and count >= 1:
                 self.repeated += count
-                if self.repeated > MOST_REPEATED:
+                if self.repeated > REPEATED + sum(array.size for array in self.arrays):
                     raise StorageError(f"{where} repeats an item {count} times, more than a layer does")
                 return [self.decode(item, where)] * count
         return [self.decode(encoded, where)]
