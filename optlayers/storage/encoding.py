@@ -143,8 +143,8 @@ def _consistent(name: str, where: str) -> Iterator[None]:
 
 def _check_fields(cls: type, parts: Mapping[str, object], where: str) -> None:
     for name, declared in field_types(cls).items():
-        value = parts[name].item() if isinstance(parts[name], np.generic) else parts[name]  # type: ignore[attr-defined]
-        if not conforms(value, declared):
+        value = parts[name]
+        if not conforms(value.item() if isinstance(value, np.generic) else value, declared):
             raise StorageError(f"{where}.{name} is of type {type(value).__name__}; {declared} is expected")
 
 

@@ -46,6 +46,15 @@ def path(original: CompiledProblem, tmp_path: Path) -> Path:
     return tmp_path / "layer"
 
 
+def test_a_file_of_the_first_version(original: CompiledProblem) -> None:
+    """It was written when the version of the format was 1 and stands for all such files: where it can no longer be
+    read, the classes that it holds have changed, and the version must be raised."""
+    kept = Path(__file__).parent / "layer_of_version_1.npz"
+    assert FORMAT_VERSION == 1
+    for one, other in zip(load(kept).solve(*VALUES).outputs, original.solve(*VALUES).outputs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+
+
 def load(path: Path) -> CompiledProblem:
     return optlayers.load(path)
 
@@ -396,7 +405,7 @@ def test_any_part_replaced_by_anything(path: Path) -> None:
     draw = random.Random(0)
     others: list[Any] = [None, True, 0, -1, 3, 2**40, 0.5, 1e300, "x", [], [1, 2], {}, {"array": 0}, {"float": "nan"}]
     refused = 0
-    for _ in range(100):
+    for _ in range(60):
         document = copy.deepcopy(contents.document)
         container_of, key = draw.choice(list(leaves(document)))
         container_of[key] = draw.choice(others)
@@ -407,7 +416,7 @@ def test_any_part_replaced_by_anything(path: Path) -> None:
             refused += 1
         except OptLayersError:
             pass
-    assert refused > 70
+    assert refused > 40
 
 
 def test_a_write_that_fails_leaves_the_old_file(
