@@ -53,6 +53,14 @@ gradient = jax.jit(jax.grad(lambda z: layer(z)[0] @ t))(z)
 print(*(float(each) for part in (x, gradient, tangent) for each in part))
 """
 
+TRACED = """
+import pickle, torch, optlayers.torch
+layer = optlayers.torch.load(sys.argv[1])
+z = torch.tensor([2.0, -1.0, 0.3], dtype=torch.float64)
+traced = torch.compile(layer, backend="eager", fullgraph=True)
+print(all(torch.equal(each(z)[0], layer(z)[0]) for each in (traced, pickle.loads(pickle.dumps(layer)))))
+"""
+
 REFUSED = """
 import optlayers
 from optlayers.errors import MissingPackageError
@@ -96,6 +104,11 @@ def test_a_loaded_layer_needs_no_cvxpy(
     ]
     printed = run(WITHOUT.format(absent=absent) + code, tmp_path / "layer")
     np.testing.assert_array_equal(np.array(printed.split(), dtype=np.float64), np.concatenate(expected))
+
+
+def test_a_loaded_layer_is_traced_and_pickled(projection: CompiledProblem, tmp_path: Path) -> None:
+    projection.save(tmp_path / "layer")
+    assert run("import sys" + TRACED, tmp_path / "layer").strip() == "True"
 
 
 def test_a_missing_solver_is_named(projection: CompiledProblem, tmp_path: Path) -> None:
