@@ -4,11 +4,12 @@
 """
 
 from optlayers.backward import LSMR, BatchedDense, Homogeneous, MinimumNorm, Smoothed, SparseDirect
-from optlayers.compiled import CompiledProblem, Solution, compile
+from optlayers.compiled import CompiledProblem, Solution, compile, load
 from optlayers.errors import OptLayersError, OptLayersWarning, Status
 from optlayers.solvers import OSQP, SCS, Clarabel
+from optlayers.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "LSMR",
@@ -26,4 +27,5 @@ __all__ = [
     "SparseDirect",
     "Status",
     "compile",
+    "load",
 ]

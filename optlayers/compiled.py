@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.backward import AbstractBackward
-from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.errors import ArgumentError
 from optlayers.exact_solve import Report
 from optlayers.kkt import Cost, DerivativeReport
+from optlayers.problem_types import Problem, ProblemParameter, Request
 from optlayers.solution_map import ConeSolutionMap, Residuals
 from optlayers.solvers import AbstractSolver
+from optlayers.storage import StoragePath, load_layer, save_layer
 
 Array = Float[np.ndarray, "..."]
 
@@ -62,6 +63,10 @@ class CompiledProblem:
     def cost(self) -> Cost:
         """What one factorization of the optimality conditions costs, by estimate."""
         return self.solution_map.system.cost
+
+    def save(self, path: StoragePath) -> None:
+        """Write the compiled problem to a file, for `load` of any front-end; see `optlayers.storage.save_layer`."""
+        save_layer(path, self.solution_map, self.solver_reason)
 
     def solve(self, *arguments: Any, solver_args: Mapping[str, Any] | None = None, **named: Any) -> Solution:
         """Solve for parameter values (*B, *shape), by position or by the parameters' names; batch axes broadcast.
@@ -160,6 +165,14 @@ def compile(
     return CompiledProblem(
         *construct(problem, parameters, variables, solver, solver_args, gp=gp, backward=backward, derivative=derivative)
     )
+
+
+def load(path: StoragePath) -> CompiledProblem:
+    """The compiled problem of a file that any front-end saved. CVXPY is not needed.
+
+    Errors are those of `optlayers.storage.load_layer`.
+    """
+    return CompiledProblem(*load_layer(path))
 
 
 def _as_float(value: Any, name: str) -> Array:

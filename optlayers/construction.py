@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optlayers.backward import AbstractBackward, choose_backward
-from optlayers.compiler import Problem, ProblemParameter, Request, compile_problem
 from optlayers.errors import CostWarning
 from optlayers.kkt import Cost, SymmetricSystem
+from optlayers.packages import needed
+from optlayers.problem_types import Problem, ProblemParameter, Request
 from optlayers.solution_map import ConeSolutionMap
 from optlayers.solvers import AbstractSolver, Call, choose, read_arguments
 from optlayers.user_warning import warn_user
@@ -49,9 +50,12 @@ def construct(
     canon_backend: CVXPY's canonicalization backend ("CPP", "SCIPY", "COO"), None for its choice.
 
     Raises `ProblemError` if the problem cannot be compiled, `VerificationError` if the result does not reproduce
-    CVXPY's own data, `OptionError` for solvers, methods and options that do not exist. Warns `CostWarning` if one
+    CVXPY's own data, `OptionError` for solvers, methods and options that do not exist, `MissingPackageError` without
+    CVXPY. Warns `CostWarning` if one
     factorization takes long or much memory.
     """
+    with needed("cvxpy", "compiling a problem"):
+        from optlayers.compiler import compile_problem
     parametric = compile_problem(problem, parameters, variables, canon_backend, gp=gp)
     choice = choose(parametric.structure, solver)
     call = read_arguments(Call(choice.solver, choice.named, choice.direct), {"verbose": verbose, **(solver_args or {})})

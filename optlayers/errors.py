@@ -94,6 +94,16 @@ class DerivativeError(OptLayersError, RuntimeError):
 
 
 @final
+class StorageError(OptLayersError, ValueError):
+    """A file that is no saved layer, is damaged or of another version; or a layer that a file cannot hold."""
+
+
+@final
+class MissingPackageError(OptLayersError, ImportError):
+    """A package that this step needs is not installed."""
+
+
+@final
 @dataclass(frozen=True)
 class ElementFailure:
     """One element of a batch that was not solved: where, how, and what the solver said of it."""

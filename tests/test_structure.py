@@ -19,10 +19,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_axes": set(),
     "parallel": set(),
     "user_warning": {"errors"},
+    "version": set(),
+    "packages": {"errors"},
     "cones": {"arrays"},
     "program": {"arrays", "cones", "errors"},
     "compiler": {"arrays", "cones", "errors", "program"},
-    "solvers": {"arrays", "cones", "errors", "parallel", "program"},
+    "problem_types": {"compiler"},
+    "solvers": {"arrays", "cones", "errors", "packages", "parallel", "program"},
     "kkt": {"arrays", "cones", "errors", "program"},
     "backward": {"arrays", "errors", "kkt", "parallel", "program"},
     "exact_solve": {"errors", "program", "kkt", "solvers"},
@@ -38,11 +41,52 @@ MAY_IMPORT: dict[str, set[str]] = {
         "solvers",
         "user_warning",
     },
-    "construction": {"backward", "compiler", "errors", "kkt", "solution_map", "solvers", "user_warning"},
-    "compiled": {"backward", "compiler", "construction", "errors", "exact_solve", "kkt", "solution_map", "solvers"},
-    "torch": {"arrays", "backward", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
-    "jax": {"arrays", "backward", "compiler", "construction", "errors", "program", "solution_map", "solvers"},
-    "__init__": {"backward", "compiled", "errors", "solvers"},
+    "storage": {"backward", "cones", "errors", "kkt", "program", "solution_map", "solvers", "version"},
+    "construction": {
+        "backward",
+        "compiler",
+        "errors",
+        "kkt",
+        "packages",
+        "problem_types",
+        "solution_map",
+        "solvers",
+        "user_warning",
+    },
+    "compiled": {
+        "backward",
+        "construction",
+        "errors",
+        "exact_solve",
+        "kkt",
+        "problem_types",
+        "solution_map",
+        "solvers",
+        "storage",
+    },
+    "torch": {
+        "arrays",
+        "backward",
+        "construction",
+        "errors",
+        "problem_types",
+        "program",
+        "solution_map",
+        "solvers",
+        "storage",
+    },
+    "jax": {
+        "arrays",
+        "backward",
+        "construction",
+        "errors",
+        "problem_types",
+        "program",
+        "solution_map",
+        "solvers",
+        "storage",
+    },
+    "__init__": {"backward", "compiled", "errors", "solvers", "version"},
 }
 """For each room (a folder or a file of the package), the rooms that it may import."""
 
@@ -104,16 +148,24 @@ def test_the_rooms_form_no_cycle() -> None:
             del waiting[name]
 
 
-def test_the_package_imports_without_torch_and_jax() -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("optlayers", ("torch", "jax", "cvxpy", "osqp", "scs", "clarabel")),
+        ("optlayers.torch", ("jax", "cvxpy")),
+        ("optlayers.jax", ("torch", "cvxpy")),
+    ],
+)
+def test_the_package_imports_without(imported: str, absent: tuple[str, ...]) -> None:
+    code = f"""
 import sys
 
 class Absent:
     def find_spec(self, name, *_):
-        if name.split(".")[0] in ("torch", "jax"):
-            raise ImportError(name)
+        if name.split(".")[0] in {absent}:
+            raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Absent())
-import optlayers
+import {imported}
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,5 +1,5 @@
 """JAX front-end."""
 
-from optlayers.jax.layers import CvxpyLayer
+from optlayers.jax.layers import CvxpyLayer, load
 
-__all__ = ["CvxpyLayer"]
+__all__ = ["CvxpyLayer", "load"]

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from optlayers.backward import AbstractBackward
-from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.jax.arrays import as_array
 from optlayers.jax.primitives import solve
+from optlayers.problem_types import Problem, ProblemParameter, Request
 from optlayers.solvers import AbstractSolver
+from optlayers.storage import StoragePath, load_layer, save_layer
 
 
 @final
@@ -65,6 +66,20 @@ class CvxpyLayer:
     def backward(self) -> AbstractBackward:
         return self._solution_map.backward
 
+    def save(self, path: StoragePath) -> None:
+        """Write the layer to a file, for `load` of any front-end; see `optlayers.storage.save_layer`."""
+        save_layer(path, self._solution_map, self.solver_reason)
+
+    @classmethod
+    def load(cls, path: StoragePath) -> CvxpyLayer:
+        """The layer of a file that any front-end saved. CVXPY is not needed.
+
+        Errors are those of `optlayers.storage.load_layer`.
+        """
+        layer = cls.__new__(cls)
+        layer._solution_map, layer.solver_reason = load_layer(path)  # noqa: SLF001 (of its own class)
+        return layer
+
     def __call__(
         self, *arguments: Any, solver_args: Mapping[str, Any] | None = None, **named: Any
     ) -> tuple[jax.Array, ...]:
@@ -80,3 +95,6 @@ class CvxpyLayer:
         arrays = [as_array(*pair) for pair in zip(signature.parameters, ordered, strict=True)]
         out = solve(signature.pack(jnp, arrays), with_arguments(self._solution_map, solver_args))
         return signature.unpack(jnp, out)
+
+
+load = CvxpyLayer.load

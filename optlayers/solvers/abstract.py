@@ -35,6 +35,9 @@ class AbstractSolver(abc.ABC):
 
     name: ClassVar[str]
 
+    file_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that name files which the solver writes: a saved layer may not hold them."""
+
     def __post_init__(self) -> None:
         if not (np.isfinite(self.accuracy) and self.accuracy > 0):
             raise OptionError(f"{self.name}: accuracy must be a positive number, not {self.accuracy!r}.")

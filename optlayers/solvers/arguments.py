@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from optlayers.cones import Nonnegative, Product
-from optlayers.errors import OptionError
+from optlayers.errors import MissingPackageError, OptionError
 from optlayers.parallel import available_cores
 from optlayers.program import ConeProgram, Pattern, Structure
 from optlayers.solvers.abstract import AbstractSolver
@@ -73,11 +73,11 @@ def read_arguments(call: Call, arguments: Mapping[str, Any]) -> Call:
         call = dataclasses.replace(call, direct=False)
     if options:
         solver = solver.with_options(options)
-        _try_out(solver)
+        try_out(solver)
     return dataclasses.replace(call, solver=solver)
 
 
-def _try_out(solver: AbstractSolver) -> None:
+def try_out(solver: AbstractSolver) -> None:
     """Raise `OptionError` unless the solver takes the values of its options: with them it solves a tiny program."""
     one, none = np.ones(1, dtype=np.int32), np.zeros(1, dtype=np.int32)
     pattern, _ = Pattern.from_positions((1, 1), none, none)
@@ -86,6 +86,8 @@ def _try_out(solver: AbstractSolver) -> None:
         dataclasses.replace(solver, verbose=False).solve(
             ConeProgram(structure, np.ones(1), np.zeros(1), np.ones(1), one.astype(np.float64)), None
         )
+    except MissingPackageError:
+        raise
     except Exception as error:
         raise OptionError(f"{solver.name} does not take the options {dict(solver.options)}: {error}") from error
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-import clarabel
-
 from optlayers.cones import AbstractCone, Exponential, Nonnegative, Power, SecondOrder, Semidefinite, Zero
 from optlayers.errors import Status
+from optlayers.packages import needed
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.abstract import AbstractSolver, copy_point
 from optlayers.solvers.plain_cone import plain
@@ -39,7 +38,7 @@ class Clarabel(AbstractSolver):
 
     @classmethod
     def option_names(cls) -> frozenset[str]:
-        settings = clarabel.DefaultSettings()
+        settings = _package().DefaultSettings()
         return frozenset(name for name in dir(settings) if not name.startswith("_") and name != "default")
 
     @classmethod
@@ -50,6 +49,7 @@ class Clarabel(AbstractSolver):
 
     def solve(self, program: ConeProgram, start: Point | None) -> SolverResult:
         self.require(program.structure.cones)
+        clarabel = _package()
         settings = clarabel.DefaultSettings()
         settings.verbose = self.verbose
         settings.max_iter = self.max_iterations
@@ -61,7 +61,7 @@ class Clarabel(AbstractSolver):
         settings.chordal_decomposition_enable = False
         for option, value in self.options.items():
             setattr(settings, option, value)
-        cones = [cone for run in program.structure.cones.runs for cone in [_translate(run.cone)] * run.count]
+        cones = [cone for run in program.structure.cones.runs for cone in [_translate(clarabel, run.cone)] * run.count]
         solver = clarabel.DefaultSolver(program.P_upper, program.q, program.A, program.b, cones, settings)
         result = solver.solve()
         word = str(result.status)
@@ -71,24 +71,30 @@ class Clarabel(AbstractSolver):
         )
 
 
-def _translate(cone: AbstractCone) -> object:
+def _translate(clarabel: Any, cone: AbstractCone) -> object:
     """Clarabel's cone; its rows are in the order of ours."""
     cone = plain(cone)
-    return _TRANSLATIONS[type(cone)](cone)
+    return _TRANSLATIONS[type(cone)](clarabel, cone)
 
 
-def _power(cone: Power) -> object:
+def _power(clarabel: Any, cone: Power) -> object:
     """Clarabel has a cone of its own for two exponents. It panics at more of them whose sum is not 1 to rounding."""
     total = math.fsum(cone.exponents)
     exponents = [exponent / total for exponent in cone.exponents]
     return clarabel.PowerConeT(exponents[0]) if len(exponents) == 2 else clarabel.GenPowerConeT(exponents, 1)
 
 
-_TRANSLATIONS: dict[type[AbstractCone], Callable[[Any], object]] = {
-    Zero: lambda cone: clarabel.ZeroConeT(cone.count),
-    Nonnegative: lambda cone: clarabel.NonnegativeConeT(cone.count),
-    SecondOrder: lambda cone: clarabel.SecondOrderConeT(cone.dimension),
-    Semidefinite: lambda cone: clarabel.PSDTriangleConeT(cone.order),
-    Exponential: lambda cone: clarabel.ExponentialConeT(),
+_TRANSLATIONS: dict[type[AbstractCone], Callable[[Any, Any], object]] = {
+    Zero: lambda clarabel, cone: clarabel.ZeroConeT(cone.count),
+    Nonnegative: lambda clarabel, cone: clarabel.NonnegativeConeT(cone.count),
+    SecondOrder: lambda clarabel, cone: clarabel.SecondOrderConeT(cone.dimension),
+    Semidefinite: lambda clarabel, cone: clarabel.PSDTriangleConeT(cone.order),
+    Exponential: lambda clarabel, cone: clarabel.ExponentialConeT(),
     Power: _power,
 }
+
+
+def _package() -> Any:
+    with needed("clarabel", "the solver CLARABEL"):
+        import clarabel
+    return clarabel

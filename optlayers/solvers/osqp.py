@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
-import osqp
 
 from optlayers.cones import AbstractCone, Nonnegative, Zero
 from optlayers.errors import Status
+from optlayers.packages import needed
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.abstract import AbstractSolver, copy_point
 from optlayers.solvers.plain_cone import plain
 
 _STATUS = {
-    osqp.SolverStatus.OSQP_SOLVED: Status.SOLVED,
-    osqp.SolverStatus.OSQP_SOLVED_INACCURATE: Status.INACCURATE,
-    osqp.SolverStatus.OSQP_PRIMAL_INFEASIBLE: Status.INFEASIBLE,
-    osqp.SolverStatus.OSQP_PRIMAL_INFEASIBLE_INACCURATE: Status.INFEASIBLE,
-    osqp.SolverStatus.OSQP_DUAL_INFEASIBLE: Status.UNBOUNDED,
-    osqp.SolverStatus.OSQP_DUAL_INFEASIBLE_INACCURATE: Status.UNBOUNDED,
-    osqp.SolverStatus.OSQP_MAX_ITER_REACHED: Status.ITERATION_LIMIT,
-    osqp.SolverStatus.OSQP_TIME_LIMIT_REACHED: Status.TIME_LIMIT,
-    osqp.SolverStatus.OSQP_NON_CVX: Status.NONCONVEX,
+    "OSQP_SOLVED": Status.SOLVED,
+    "OSQP_SOLVED_INACCURATE": Status.INACCURATE,
+    "OSQP_PRIMAL_INFEASIBLE": Status.INFEASIBLE,
+    "OSQP_PRIMAL_INFEASIBLE_INACCURATE": Status.INFEASIBLE,
+    "OSQP_DUAL_INFEASIBLE": Status.UNBOUNDED,
+    "OSQP_DUAL_INFEASIBLE_INACCURATE": Status.UNBOUNDED,
+    "OSQP_MAX_ITER_REACHED": Status.ITERATION_LIMIT,
+    "OSQP_TIME_LIMIT_REACHED": Status.TIME_LIMIT,
+    "OSQP_NON_CVX": Status.NONCONVEX,
 }
 
 
@@ -68,6 +68,7 @@ class OSQP(AbstractSolver):
         equality = np.zeros(program.structure.m, dtype=np.bool_)
         for run in program.structure.cones.runs:
             equality[run.start : run.stop] = isinstance(plain(run.cone), Zero)
+        osqp = _package()
         solver = osqp.OSQP()
         settings = {
             "eps_abs": self.accuracy,
@@ -83,9 +84,16 @@ class OSQP(AbstractSolver):
         if start is not None:
             solver.warm_start(x=start.x, y=start.y)
         result = solver.solve(raise_error=False)
-        status = _STATUS.get(result.info.status_val, Status.NUMERICAL_ERROR)
+        statuses = {getattr(osqp.SolverStatus, name): status for name, status in _STATUS.items()}
+        status = statuses.get(result.info.status_val, Status.NUMERICAL_ERROR)
         x = result.dual_inf_cert if status is Status.UNBOUNDED else result.x
         y = result.prim_inf_cert if status is Status.INFEASIBLE else result.y
         point = copy_point(x, y, np.zeros(program.structure.m))
         point = Point(point.x, point.y, np.where(equality, 0.0, np.maximum(program.b - program.A @ point.x, 0.0)))
         return SolverResult(point, status, f"OSQP: {result.info.status}", int(result.info.iter))
+
+
+def _package() -> Any:
+    with needed("osqp", "the solver OSQP"):
+        import osqp
+    return osqp

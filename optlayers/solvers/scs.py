@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import scipy.sparse as sp
-import scs
 
 from optlayers.cones import AbstractCone
 from optlayers.errors import Status
+from optlayers.packages import needed
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.abstract import AbstractSolver, copy_point
 from optlayers.solvers.scs_form import is_taken, scs_form
 
 _STATUS = {
-    scs.SOLVED: Status.SOLVED,
-    scs.SOLVED_INACCURATE: Status.INACCURATE,
-    scs.INFEASIBLE: Status.INFEASIBLE,
-    scs.INFEASIBLE_INACCURATE: Status.INFEASIBLE,
-    scs.UNBOUNDED: Status.UNBOUNDED,
-    scs.UNBOUNDED_INACCURATE: Status.UNBOUNDED,
+    "SOLVED": Status.SOLVED,
+    "SOLVED_INACCURATE": Status.INACCURATE,
+    "INFEASIBLE": Status.INFEASIBLE,
+    "INFEASIBLE_INACCURATE": Status.INFEASIBLE,
+    "UNBOUNDED": Status.UNBOUNDED,
+    "UNBOUNDED_INACCURATE": Status.UNBOUNDED,
 }
 
 
@@ -34,6 +34,7 @@ class SCS(AbstractSolver):
     max_iterations: int = 20_000
 
     name: ClassVar[str] = "SCS"
+    file_options: ClassVar[frozenset[str]] = frozenset({"write_data_filename", "log_csv_filename"})
 
     @classmethod
     def option_names(cls) -> frozenset[str]:
@@ -49,6 +50,7 @@ class SCS(AbstractSolver):
 
     def solve(self, program: ConeProgram, start: Point | None) -> SolverResult:
         self.require(program.structure.cones)
+        scs = _package()
         form = scs_form(program.structure.cones)
         data, cones = form.data(program), form.cones
         rowless = program.structure.m == 0
@@ -67,7 +69,8 @@ class SCS(AbstractSolver):
         warm = None if start is None else form.start(start)
         result = solver.solve(warm_start=warm is not None, **(warm or {}))
         info = result["info"]
-        status = _STATUS.get(info["status_val"], Status.NUMERICAL_ERROR)
+        statuses = {getattr(scs, name): status for name, status in _STATUS.items()}
+        status = statuses.get(info["status_val"], Status.NUMERICAL_ERROR)
         if status is Status.INACCURATE:
             status = Status.TIME_LIMIT if info["iter"] < settings["max_iters"] else Status.ITERATION_LIMIT
         if rowless:
@@ -75,3 +78,9 @@ class SCS(AbstractSolver):
         else:
             point = form.point(*(result[part] for part in "xys"))
         return SolverResult(point, status, f"SCS: {info['status']}", int(info["iter"]))
+
+
+def _package() -> Any:
+    with needed("scs", "the solver SCS"):
+        import scs
+    return scs

@@ -1,5 +1,5 @@
 """PyTorch front-end."""
 
-from optlayers.torch.layers import CvxpyLayer
+from optlayers.torch.layers import CvxpyLayer, load
 
-__all__ = ["CvxpyLayer"]
+__all__ = ["CvxpyLayer", "load"]

@@ -9,10 +9,11 @@ import torch
 
 from optlayers.arrays import Arrays
 from optlayers.backward import AbstractBackward
-from optlayers.compiler import Problem, ProblemParameter, Request
 from optlayers.construction import construct, with_arguments
 from optlayers.errors import OptionError
+from optlayers.problem_types import Problem, ProblemParameter, Request
 from optlayers.solvers import AbstractSolver
+from optlayers.storage import StoragePath, load_layer, save_layer
 from optlayers.torch.arrays import check_tensors, without_autocast
 from optlayers.torch.operators import OPERATORS, handle_of
 from optlayers.torch.primitives import FUNCTIONS
@@ -74,6 +75,22 @@ class CvxpyLayer(torch.nn.Module):
     def backward(self) -> AbstractBackward:
         return self._solution_map.backward
 
+    def save(self, path: StoragePath) -> None:
+        """Write the layer to a file, for `load` of any front-end; see `optlayers.storage.save_layer`."""
+        save_layer(path, self._solution_map, self.solver_reason)
+
+    @classmethod
+    def load(cls, path: StoragePath) -> CvxpyLayer:
+        """The layer of a file that any front-end saved. CVXPY is not needed.
+
+        Errors are those of `optlayers.storage.load_layer`.
+        """
+        layer = cls.__new__(cls)
+        torch.nn.Module.__init__(layer)
+        solution_map, solver_reason = load_layer(path)
+        layer.__setstate__({**vars(layer), "_solution_map": solution_map, "solver_reason": solver_reason})
+        return layer
+
     def forward(
         self, *arguments: torch.Tensor, solver_args: Mapping[str, Any] | None = None, **named: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
@@ -94,3 +111,6 @@ class CvxpyLayer(torch.nn.Module):
         else:
             out = FUNCTIONS.solve(theta, with_arguments(self._solution_map, solver_args))[0]
         return signature.unpack(_TORCH, out)
+
+
+load = CvxpyLayer.load
