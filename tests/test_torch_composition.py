@@ -1,0 +1,249 @@
+"""What PyTorch users build around a layer: autograd's older interfaces, precision, modules, processes, threads."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+import torch.autograd.forward_ad
+from frameworks import TORCH as FRAMEWORK
+from torch.utils.data import DataLoader, Dataset
+
+import optlayers
+from optlayers.errors import OptionError
+from optlayers.torch import CvxpyLayer
+
+
+def robust() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    """Regularised least squares on a half-ball: smooth, curved, with an active second-order cone."""
+    x, A, b = cp.Variable(3), cp.Parameter((4, 3), name="A"), cp.Parameter(4, name="b")
+    objective = cp.sum_squares(A @ x - b) + 0.3 * cp.norm(x)
+    return cp.Problem(cp.Minimize(objective), [cp.norm(x) <= 0.4, x[0] >= -5]), [A, b], [x]
+
+
+PROBLEM = robust()
+LAYER = CvxpyLayer(*PROBLEM)
+PLAIN = optlayers.compile(*PROBLEM)
+RNG = np.random.default_rng(0)
+A, B = torch.tensor(RNG.standard_normal((4, 3))), torch.tensor(RNG.standard_normal(4))
+Z = torch.cat([A.ravel(), B])
+DIRECTION = torch.tensor(RNG.standard_normal(16))
+
+
+def outputs(z: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = LAYER(z[:12].reshape(4, 3), z[12:])[0]
+    return result
+
+
+def loss(z: torch.Tensor) -> torch.Tensor:
+    return outputs(z).sin().sum()
+
+
+JACOBIAN = torch.func.jacrev(outputs)(Z)
+HESSIAN = torch.func.hessian(loss)(Z)
+
+
+def close(ours: torch.Tensor, plain: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10 * float(plain.abs().max()))
+
+
+functional = torch.autograd.functional
+
+
+@pytest.mark.parametrize(
+    ("compute", "plain"),
+    [
+        (lambda: functional.jacobian(outputs, Z), JACOBIAN),
+        (lambda: functional.jacobian(outputs, Z, vectorize=True), JACOBIAN),
+        (lambda: functional.jacobian(outputs, Z, vectorize=True, strategy="forward-mode"), JACOBIAN),
+        (lambda: functional.jvp(outputs, Z, DIRECTION)[1], JACOBIAN @ DIRECTION),
+        (lambda: functional.vjp(outputs, Z, DIRECTION[:3])[1], DIRECTION[:3] @ JACOBIAN),
+        (lambda: functional.hessian(loss, Z), HESSIAN),
+        (lambda: functional.hessian(loss, Z, vectorize=True), HESSIAN),
+        (lambda: functional.hessian(loss, Z, vectorize=True, outer_jacobian_strategy="forward-mode"), HESSIAN),
+        (lambda: functional.hvp(loss, Z, DIRECTION)[1], HESSIAN @ DIRECTION),
+        (lambda: functional.vhp(loss, Z, DIRECTION)[1], HESSIAN @ DIRECTION),
+    ],
+)
+def test_the_functional_interface(compute: Callable[[], torch.Tensor], plain: torch.Tensor) -> None:
+    close(compute(), plain)
+
+
+def test_the_checks_of_gradients() -> None:
+    """Reverse and forward mode, batched and not, and what is differentiated twice, against PyTorch's differences."""
+    z = Z.clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        outputs, (z,), check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
+    assert torch.autograd.gradgradcheck(
+        outputs, (z,), check_fwd_over_rev=True, check_rev_over_rev=True, check_batched_grad=True
+    )
+
+
+def test_batched_cotangents_and_forward_mode() -> None:
+    z = Z.clone().requires_grad_()
+    (rows,) = torch.autograd.grad(outputs(z), z, torch.eye(3, dtype=torch.float64), is_grads_batched=True)
+    close(rows, JACOBIAN)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(Z, DIRECTION)
+        close(torch.autograd.forward_ad.unpack_dual(outputs(dual)).tangent, JACOBIAN @ DIRECTION)
+
+
+def test_a_penalty_on_the_gradient_trains() -> None:
+    z = Z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(z), z, create_graph=True)
+    gradient.square().sum().backward()
+    close(z.grad, 2 * HESSIAN @ gradient.detach())
+
+
+class Model(torch.nn.Module):
+    """A network that predicts b."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = torch.nn.Linear(5, 4).double()
+        self.layer = LAYER
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layer(A=A, b=self.linear(features))[0]
+        return result
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",
+        pytest.param("inductor", marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")),
+    ],
+)
+def test_a_compiled_model_of_any_batch(backend: str) -> None:
+    model = Model()
+    compiled = FRAMEWORK.jit(model) if backend == "aot_eager" else _compiled_without_checks(model)
+    for shape in ((6, 5), (3, 5), (1, 5), (2, 3, 5)):
+        features = torch.tensor(RNG.standard_normal(shape))
+        model.zero_grad()
+        ours = compiled(features)
+        ours.sin().sum().backward()
+        gradient = model.linear.weight.grad.clone()
+        model.zero_grad()
+        model(features).sin().sum().backward()
+        close(ours.detach(), model(features).detach())
+        close(gradient, model.linear.weight.grad)
+
+
+def _compiled_without_checks(model: torch.nn.Module) -> Callable[..., Any]:
+    import jaxtyping
+
+    compiled = torch.compile(model, fullgraph=True)
+
+    def call(*arguments: torch.Tensor) -> Any:
+        jaxtyping.config.update("jaxtyping_disable", True)
+        try:
+            return compiled(*arguments)
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", False)
+
+    return call
+
+
+def test_a_compiled_call_refuses_options_of_its_own() -> None:
+    def call(b: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = LAYER(A, b, solver_args={"eps": 1e-6})[0]
+        return result
+
+    with pytest.raises(Exception, match="solver_args of one call cannot be compiled"):
+        FRAMEWORK.jit(call)(B)
+    with pytest.raises(OptionError):
+        LAYER(A, B, solver_args={"no_such_option": 1})
+
+
+def test_autocast_keeps_solutions_in_single_precision() -> None:
+    exact = PLAIN.solve(A.bfloat16().double().numpy(), B.bfloat16().double().numpy()).outputs[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (x,) = LAYER(A.bfloat16().requires_grad_(), B.bfloat16())
+    assert x.dtype == torch.float32
+    np.testing.assert_allclose(x.detach().numpy(), exact, rtol=1e-6)
+    model = Model().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.layer(A.float(), model.linear(torch.ones(2, 5)))[0].sum().backward()
+    assert model.linear.weight.grad.dtype == torch.float32
+
+
+def test_strided_and_expanded_inputs() -> None:
+    wide = torch.tensor(RNG.standard_normal((3, 8)))
+    strided = wide.T[::2].requires_grad_()
+    assert not strided.is_contiguous()
+    (x,) = LAYER(strided, B.expand(2, 4))
+    (plain,) = LAYER(strided.detach().clone(), B)
+    assert torch.equal(x, plain.expand(2, 3))
+    (gradient,) = torch.autograd.grad(x.sin().sum(), strided)
+    dense = strided.detach().clone().requires_grad_()
+    (once,) = torch.autograd.grad(LAYER(dense, B)[0].sin().sum(), dense)
+    close(gradient, 2 * once)
+
+
+def test_a_module_is_copied_pickled_and_has_no_state() -> None:
+    model = Model()
+    assert set(model.state_dict()) == {"linear.weight", "linear.bias"}
+    features = torch.ones(2, 5, dtype=torch.float64)
+    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    copied.load_state_dict(model.state_dict())
+    for other in (copied, pickled):
+        assert torch.equal(other(features), model(features))
+    with torch.inference_mode():
+        assert model(features).is_inference()
+    model.to(torch.float32)
+    assert model.layer(A.float(), B.float())[0].dtype == torch.float32
+
+
+class Solutions(Dataset[torch.Tensor]):
+    """Solves in the process that loads."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        result: torch.Tensor = LAYER(A, B + 0.1 * index)[0]
+        return result
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_of_a_data_loader(start: str) -> None:
+    loader = DataLoader(Solutions(), batch_size=2, num_workers=2, multiprocessing_context=start)
+    (plain,) = LAYER(A, B + 0.1 * torch.arange(4, dtype=torch.float64)[:, None])
+    assert torch.equal(torch.cat(list(loader)), plain)
+
+
+def test_threads_share_a_layer_at_different_batch_shapes() -> None:
+    shapes = [(), (1,), (3,), (2, 2), (5,), (0,)] * 4
+    batches = [torch.tensor(RNG.standard_normal((*shape, 4))) for shape in shapes]
+
+    def work(b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = b.clone().requires_grad_()
+        (x,) = LAYER(A, leaf)
+        x.square().sum().backward()
+        return x.detach(), leaf.grad
+
+    plain = [work(b) for b in batches]
+    results: list[Any] = [None] * len(batches)
+
+    def run(place: int) -> None:
+        results[place] = work(batches[place])
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(batches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ours, alone in zip(results, plain, strict=True):
+        assert torch.equal(ours[0], alone[0])
+        assert torch.equal(ours[1], alone[1])
