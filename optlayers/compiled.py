@@ -50,6 +50,9 @@ class CompiledProblem:
     solution_map: ConeSolutionMap
     solver_reason: str
 
+    def __repr__(self) -> str:
+        return f"CompiledProblem({self.solution_map})"
+
     @property
     def solver(self) -> AbstractSolver:
         return self.solution_map.call.solver

@@ -107,6 +107,10 @@ class ConeSolutionMap:
     refinement: Refinement = field(default_factory=Refinement)
     backward: AbstractBackward = field(default_factory=SparseDirect)
 
+    def __str__(self) -> str:
+        """What goes in and out, and how it is computed."""
+        return f"{self.parametric.signature}, solver={self.call.solver.name}, backward={self.backward.name}"
+
     def __deepcopy__(self, memo: object) -> ConeSolutionMap:
         """Itself: nothing of it changes."""
         return self

@@ -247,3 +247,29 @@ def test_threads_share_a_layer_at_different_batch_shapes() -> None:
     for ours, alone in zip(results, plain, strict=True):
         assert torch.equal(ours[0], alone[0])
         assert torch.equal(ours[1], alone[1])
+
+
+def test_equal_layers_outlive_each_other() -> None:
+    """A compiled function finds its own layer, also where an equal one was there before and is gone."""
+    one = CvxpyLayer(*PROBLEM)
+    other = copy.copy(one)
+    other._solution_map = copy.copy(one._solution_map)
+    other.__setstate__(dict(vars(other)))
+    assert other._solution_map == one._solution_map
+    call = FRAMEWORK.jit(lambda b: other(A, b)[0])
+    close(call(B), LAYER(A, B)[0])
+    del one
+    close(call(2 * B), LAYER(A, 2 * B)[0])
+
+
+def test_a_layer_says_what_it_is() -> None:
+    text = "A (4, 3), b (4,) -> "
+    assert repr(LAYER).startswith(f"CvxpyLayer({text}")
+    assert "solver=CLARABEL, backward=sparse direct" in repr(LAYER)
+    assert text in repr(PLAIN)
+
+
+def test_shapes_of_tensors_without_numbers() -> None:
+    (x,) = LAYER(torch.ones(2, 4, 3, device="meta"), torch.ones(4, device="meta"))
+    assert x.shape == (2, 3)
+    assert x.device.type == "meta"

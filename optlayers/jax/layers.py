@@ -66,6 +66,9 @@ class CvxpyLayer:
     def backward(self) -> AbstractBackward:
         return self._solution_map.backward
 
+    def __repr__(self) -> str:
+        return f"CvxpyLayer({self._solution_map})"
+
     def save(self, path: StoragePath) -> None:
         """Write the layer to a file, for `load` of any front-end; see `optlayers.storage.save_layer`."""
         save_layer(path, self._solution_map, self.solver_reason)

@@ -52,6 +52,11 @@ class Signature:
         """The length of the flat output."""
         return sum(output.size for output in self.outputs)
 
+    def __str__(self) -> str:
+        """Names and shapes, as "A (4, 3), b (4,) -> x (3,)"."""
+        sides = (", ".join(f"{each.name} {each.shape}" for each in side) for side in (self.parameters, self.outputs))
+        return " -> ".join(sides)
+
     def order(self, positional: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """The arguments of a call in the order of `parameters`; `ArgumentError` if one lacks or is given twice."""
         names = [parameter.name for parameter in self.parameters]

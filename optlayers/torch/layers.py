@@ -75,6 +75,10 @@ class CvxpyLayer(torch.nn.Module):
     def backward(self) -> AbstractBackward:
         return self._solution_map.backward
 
+    def extra_repr(self) -> str:
+        """What goes in and out, and how it is computed."""
+        return str(self._solution_map)
+
     def save(self, path: StoragePath) -> None:
         """Write the layer to a file, for `load` of any front-end; see `optlayers.storage.save_layer`."""
         save_layer(path, self._solution_map, self.solver_reason)

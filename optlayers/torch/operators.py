@@ -24,18 +24,18 @@ from optlayers.torch.rules import (
 )
 
 _maps: weakref.WeakValueDictionary[int, SolutionMap] = weakref.WeakValueDictionary()
-_handles: weakref.WeakKeyDictionary[SolutionMap, int] = weakref.WeakKeyDictionary()
+_handles: dict[int, int] = {}
+"""By the identity of a map, which another one may have after it; a handle is never given twice."""
 _numbers = itertools.count()
 _lock = threading.Lock()
 
 
 def handle_of(solution_map: SolutionMap) -> int:
-    """The handle of a solution map in this process, the same for equal maps; it is good as long as the map lives."""
+    """The handle of a solution map in this process; it is good as long as the map lives."""
     with _lock:
-        handle = _handles.get(solution_map)
-        if handle is None:
-            handle = next(_numbers)
-            _handles[solution_map] = handle
+        handle = _handles.get(id(solution_map))
+        if handle is None or _maps.get(handle) is not solution_map:
+            handle = _handles[id(solution_map)] = next(_numbers)
             _maps[handle] = solution_map
         return handle
 
