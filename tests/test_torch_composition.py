@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cvxpy as cp
@@ -15,7 +19,6 @@ import pytest
 import torch
 import torch.autograd.forward_ad
 from frameworks import TORCH as FRAMEWORK
-from torch.utils.data import DataLoader, Dataset
 
 import optlayers
 from optlayers.errors import OptionError
@@ -79,12 +82,17 @@ def test_the_functional_interface(compute: Callable[[], torch.Tensor], plain: to
 
 def test_the_checks_of_gradients() -> None:
     """Reverse and forward mode, batched and not, and what is differentiated twice, against PyTorch's differences."""
-    z = Z.clone().requires_grad_()
+    b = B.clone().requires_grad_()
+
+    def of_b(b: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = LAYER(A, b)[0]
+        return result
+
     assert torch.autograd.gradcheck(
-        outputs, (z,), check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+        of_b, (b,), check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
     )
     assert torch.autograd.gradgradcheck(
-        outputs, (z,), check_fwd_over_rev=True, check_rev_over_rev=True, check_batched_grad=True
+        of_b, (b,), check_fwd_over_rev=True, check_rev_over_rev=True, check_batched_grad=True
     )
 
 
@@ -205,22 +213,56 @@ def test_a_module_is_copied_pickled_and_has_no_state() -> None:
     assert model.layer(A.float(), B.float())[0].dtype == torch.float32
 
 
-class Solutions(Dataset[torch.Tensor]):
-    """Solves in the process that loads."""
+WORKERS = """
+import cvxpy as cp
+import torch
+from torch.utils.data import Dataset
+from optlayers.torch import CvxpyLayer
 
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        result: torch.Tensor = LAYER(A, B + 0.1 * index)[0]
-        return result
+x, b = cp.Variable(3), cp.Parameter(3)
+LAYER = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b) + cp.norm(x)), [x >= -1]), [b], [x])
+B = torch.tensor([[2.0, -3.0, 0.5]]) * torch.arange(1.0, 5.0)[:, None]
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_of_a_data_loader(start: str) -> None:
-    loader = DataLoader(Solutions(), batch_size=2, num_workers=2, multiprocessing_context=start)
-    (plain,) = LAYER(A, B + 0.1 * torch.arange(4, dtype=torch.float64)[:, None])
-    assert torch.equal(torch.cat(list(loader)), plain)
+class Solutions(Dataset):
+    def __len__(self):
+        return len(B)
+
+    def __getitem__(self, index):
+        return LAYER(B[index])[0]
+
+
+def plain():
+    return LAYER(B)[0]
+"""
+
+LOADERS = """
+import torch
+from torch.utils.data import DataLoader
+import torch_workers as workers
+
+if __name__ == "__main__":
+    for start in ("fork", "spawn"):
+        loader = DataLoader(workers.Solutions(), batch_size=2, num_workers=2, multiprocessing_context=start)
+        assert torch.equal(torch.cat(list(loader)), workers.plain()), start
+    print("loaded")
+"""
+
+
+def test_workers_of_a_data_loader(tmp_path: Path) -> None:
+    """In a process without JAX, whose threads forbid a fork; the workers' process must find the data set's module."""
+    (tmp_path / "torch_workers.py").write_text(WORKERS)
+    script = tmp_path / "loaders.py"
+    script.write_text(LOADERS)
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parents[1]}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.stdout.strip() == "loaded", run.stderr[-3000:]
 
 
 def test_threads_share_a_layer_at_different_batch_shapes() -> None:
