@@ -21,7 +21,7 @@ import torch.autograd.forward_ad
 from frameworks import TORCH as FRAMEWORK
 
 import optlayers
-from optlayers.errors import OptionError
+from optlayers.errors import DerivativeError, OptionError
 from optlayers.torch import CvxpyLayer
 
 
@@ -172,6 +172,18 @@ def test_a_compiled_call_refuses_options_of_its_own() -> None:
         FRAMEWORK.jit(call)(B)
     with pytest.raises(OptionError):
         LAYER(A, B, solver_args={"no_such_option": 1})
+
+
+def test_forward_mode_in_a_compiled_function_is_refused_not_zero() -> None:
+    def product(b: torch.Tensor) -> torch.Tensor:
+        return torch.func.jvp(lambda b: LAYER(A, b)[0], (b,), (b,))[1]
+
+    with pytest.raises(Exception, match="forward mode"):
+        FRAMEWORK.jit(product)(B)
+    compiled = FRAMEWORK.jit(lambda b: LAYER(A, b)[0])
+    compiled(B)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(DerivativeError, match="forward mode"):
+        compiled(torch.autograd.forward_ad.make_dual(B, B))
 
 
 def test_autocast_keeps_solutions_in_single_precision() -> None:

@@ -15,7 +15,7 @@ from optlayers.problem_types import Problem, ProblemParameter, Request
 from optlayers.solvers import AbstractSolver
 from optlayers.storage import StoragePath, load_layer, save_layer
 from optlayers.torch.arrays import check_tensors, without_autocast
-from optlayers.torch.operators import OPERATORS, handle_of
+from optlayers.torch.operators import OPERATORS, handle_of, reverse_only
 from optlayers.torch.primitives import FUNCTIONS
 
 _TORCH = cast(Arrays, torch)
@@ -111,7 +111,7 @@ class CvxpyLayer(torch.nn.Module):
         if torch.compiler.is_compiling():
             if solver_args:
                 raise OptionError("solver_args of one call cannot be compiled; give them to the layer.")
-            out = OPERATORS.solve(theta, self._handle)[0]
+            out = OPERATORS.solve(reverse_only(theta), self._handle)[0]
         else:
             out = FUNCTIONS.solve(theta, with_arguments(self._solution_map, solver_args))[0]
         return signature.unpack(_TORCH, out)

@@ -9,8 +9,9 @@ import weakref
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad
 
-from optlayers.errors import ArgumentError
+from optlayers.errors import ArgumentError, DerivativeError
 from optlayers.solution_map import Residuals, SolutionMap
 from optlayers.torch.arrays import to_numpy, to_tensor
 from optlayers.torch.rules import (
@@ -102,11 +103,37 @@ def _fake_product(*arguments: Any) -> torch.Tensor:
     return result
 
 
+@torch.library.custom_op("optlayers::reverse_only", mutates_args=(), schema="(Tensor theta) -> Tensor")
+def reverse_only(theta: torch.Tensor) -> torch.Tensor:
+    """theta, in a function that is compiled: PyTorch drops the tangents of an operator's inputs without a word.
+
+    Raises `DerivativeError` where forward mode is on, when the function is traced or when it runs.
+    """
+    _refuse_forward_mode()
+    return theta.clone()
+
+
+@reverse_only.register_fake
+def _(theta: torch.Tensor) -> torch.Tensor:
+    _refuse_forward_mode()
+    return torch.empty_like(theta)
+
+
+def _refuse_forward_mode() -> None:
+    if torch.autograd.forward_ad._current_level >= 0:  # noqa: SLF001  (nothing public tells)
+        raise DerivativeError(
+            "forward mode (torch.func.jvp, jacfwd, hessian, dual numbers) does not reach into torch.compile. "
+            "Call the layer in a function that is not compiled, or use reverse mode."
+        )
+
+
 OPERATORS = Primitives(_solve, _derivative, _second_derivative)
 """The primitives as operators, which take the handle of the solution map."""
 
 
 def _register() -> None:
+    reverse_only.register_autograd(lambda ctx, g: g)
+    reverse_only.register_vmap(lambda info, dims, theta: (reverse_only(theta), dims[0]))
     _solve.register_autograd(
         lambda ctx, g_out, *unused: solve_cotangents(OPERATORS, ctx, g_out), setup_context=keep_solve
     )
