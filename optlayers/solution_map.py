@@ -141,7 +141,7 @@ class ConeSolutionMap:
         self._raise_failures(elements, batch)
         x = np.array([element.x for element in elements]).reshape(*batch, structure.n)
         v = np.array([element.v for element in elements]).reshape(*batch, structure.m)
-        y = structure.cones.project_dual(np, v)
+        y = np.array([element.y for element in elements]).reshape(*batch, structure.m)
         out = self.parametric.recovery.apply(np.concatenate([x, y], axis=-1))
         return out, Residuals(theta, x, v), [element.report for element in elements]
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from optlayers.cones import AbstractCone, Product
-from optlayers.errors import OptionError
+from optlayers.errors import OptionError, Status
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.options import Options
 
@@ -79,6 +79,12 @@ class AbstractSolver(abc.ABC):
     def with_accuracy(self, accuracy: float) -> AbstractSolver:
         """The same solver at another accuracy."""
         return dataclasses.replace(self, accuracy=accuracy)
+
+
+def broken_down(program: ConeProgram, detail: str) -> SolverResult:
+    """What a solver returns that broke down without a point: zeros, from which refinement may still arrive."""
+    x, rows = np.zeros(program.structure.n), np.zeros(program.structure.m)
+    return SolverResult(Point(x, rows, rows.copy()), Status.NUMERICAL_ERROR, detail, 0)
 
 
 def copy_point(x: object, y: object, s: object) -> Point:

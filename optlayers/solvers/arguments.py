@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from optlayers.cones import Nonnegative, Product
-from optlayers.errors import OptionError
+from optlayers.errors import OptionError, Status
 from optlayers.parallel import available_cores
 from optlayers.program import ConeProgram, Pattern, Structure
 from optlayers.solvers.abstract import AbstractSolver
@@ -83,11 +83,13 @@ def _try_out(solver: AbstractSolver) -> None:
     pattern, _ = Pattern.from_positions((1, 1), none, none)
     structure = Structure(pattern, pattern, Product((Nonnegative(1),)))
     try:
-        dataclasses.replace(solver, verbose=False).solve(
+        result = dataclasses.replace(solver, verbose=False).solve(
             ConeProgram(structure, np.ones(1), np.zeros(1), np.ones(1), one.astype(np.float64)), None
         )
     except Exception as error:
         raise OptionError(f"{solver.name} does not take the options {dict(solver.options)}: {error}") from error
+    if result.status is Status.NUMERICAL_ERROR:
+        raise OptionError(f"{solver.name} does not take the options {dict(solver.options)}: {result.detail}")
 
 
 def _solve_method(solver: AbstractSolver, method: object) -> AbstractSolver:
