@@ -154,7 +154,7 @@ def test_a_claim_of_a_solution_needs_a_residual_that_shows_it(claim: Status) -> 
     w, mu = cp.Variable(4), cp.Parameter(4)
     problem = cp.Problem(cp.Minimize(cp.exp(w[0]) + mu @ w), [cp.norm(w) <= 1, cp.sum(w) == 0])
     compiled = optlayers.compile(problem, [mu], [w], solver=Boastful(claim=claim))
-    unrefined = optlayers.kkt.Refinement(newton_limit=0, proximal_limit=0)
+    unrefined = optlayers.kkt.Refinement(newton_limit=0, proximal_limit=0, polish_limit=0)
     object.__setattr__(compiled.solution_map, "refinement", unrefined)
     with pytest.raises(SolveError, match=r"numerical error \(Boastful: done; the relative KKT residual is") as caught:
         compiled.solve(RETURNS)

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -36,10 +37,12 @@ class AbstractSolver(abc.ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.accuracy) and self.accuracy > 0):
+        if not (isinstance(self.accuracy, Real) and np.isfinite(self.accuracy) and self.accuracy > 0):
             raise OptionError(f"{self.name}: accuracy must be a positive number, not {self.accuracy!r}.")
-        if self.max_iterations < 1:
-            raise OptionError(f"{self.name}: max_iterations must be at least 1, not {self.max_iterations!r}.")
+        if not (isinstance(self.max_iterations, Integral) and self.max_iterations >= 1):
+            raise OptionError(
+                f"{self.name}: max_iterations must be a whole number of at least 1, not {self.max_iterations!r}."
+            )
         object.__setattr__(self, "options", Options(self.options))
         known = self.option_names()
         for option in self.options:
