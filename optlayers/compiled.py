@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float
 
+from optlayers.arrays import broadcast_shape
 from optlayers.backward import AbstractBackward
 from optlayers.construction import construct, with_arguments
 from optlayers.errors import ArgumentError
@@ -107,6 +108,13 @@ class CompiledProblem:
             for value, parameter in zip(signature.order(tangents, {}), signature.parameters, strict=True)
         ]
         slopes = signature.parameter_slopes(solution.residuals.theta)
+        for value, parameter in zip(values, signature.parameters, strict=True):
+            lead = value.shape[: value.ndim - len(parameter.shape)]
+            if broadcast_shape(lead, slopes.shape[:-1]) is None:
+                raise ArgumentError(
+                    f"the batch axes {lead} of the tangent of parameter '{parameter.name}' do not broadcast with the "
+                    f"batch axes {slopes.shape[:-1]} of the solution."
+                )
         d_theta = signature.flatten(np, values) * slopes
         d_out, reports = self.solution_map.differentiate(solution.residuals, d_theta, False)
         parts = zip(signature.output_slopes(solution.outputs), signature.split(np, d_out), strict=True)
@@ -179,7 +187,14 @@ def load(path: StoragePath) -> CompiledProblem:
 
 
 def _as_float(value: Any, name: str) -> Array:
-    array = np.asarray(value)
+    if np.ma.is_masked(value):
+        raise ArgumentError(
+            f"'{name}' has masked entries, which have no value. Fill them first, as by value.filled(0)."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError(f"'{name}' must be an array of numbers, with rows of one length: {error}.") from error
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise ArgumentError(
             f"'{name}' must be a dense array of real numbers; the argument is a {type(value).__name__} "

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optlayers.backward import AbstractBackward, choose_backward
-from optlayers.errors import CostWarning
+from optlayers.backward import AbstractBackward, Homogeneous, choose_backward
+from optlayers.errors import CostWarning, OptionError
 from optlayers.kkt import Cost, SymmetricSystem
 from optlayers.packages import needed
 from optlayers.problem_types import Problem, ProblemParameter, Request
@@ -58,11 +58,14 @@ def construct(
         from optlayers.compiler import compile_problem
     parametric = compile_problem(problem, parameters, variables, canon_backend, gp=gp)
     choice = choose(parametric.structure, solver)
+    _require_mapping(solver_args)
     call = read_arguments(Call(choice.solver, choice.named, choice.direct), {"verbose": verbose, **(solver_args or {})})
+    if call.backward is not None and backward is not None:
+        raise OptionError("mode, in solver_args, and backward= both name the backward method. Leave one of them out.")
     call.solver.require(parametric.structure.cones)
     reason = choice.reason if call.solver.name == choice.solver.name else "as solver_args asks"
     system = SymmetricSystem(parametric.structure)
-    method = choose_backward(system.cost, backward, derivative)
+    method = choose_backward(system.cost, call.backward if backward is None else backward, derivative)
     _announce(system.cost)
     return ConeSolutionMap(parametric, call, system, backward=method), reason
 
@@ -78,8 +81,18 @@ def _announce(cost: Cost) -> None:
 
 def with_arguments(solution_map: ConeSolutionMap, solver_args: Mapping[str, Any] | None) -> ConeSolutionMap:
     """The map with the `solver_args` of one call."""
+    _require_mapping(solver_args)
     if not solver_args:
         return solution_map
     call = read_arguments(solution_map.call, solver_args)
     call.solver.require(solution_map.parametric.structure.cones)
-    return dataclasses.replace(solution_map, call=call)
+    if "mode" not in solver_args:
+        return dataclasses.replace(solution_map, call=call)
+    derivative = "hsde" if isinstance(solution_map.backward, Homogeneous) else "kkt"
+    method = choose_backward(solution_map.system.cost, call.backward, derivative)
+    return dataclasses.replace(solution_map, call=call, backward=method)
+
+
+def _require_mapping(solver_args: object) -> None:
+    if not (solver_args is None or isinstance(solver_args, Mapping)):
+        raise OptionError(f"solver_args must be a dictionary from names to values, not {solver_args!r}.")

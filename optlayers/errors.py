@@ -125,9 +125,11 @@ class SolveError(OptLayersError, RuntimeError):
         shown = "\n".join(f"  {failure}" for failure in failures[:MOST_FAILURES_SHOWN])
         rest = len(failures) - MOST_FAILURES_SHOWN
         more = f"\n  and {rest} more" if rest > 0 else ""
+        limited = any(failure.status is Status.ITERATION_LIMIT for failure in failures)
+        limit = " Raise the limit (solver_args={'max_iters': ...}) or take another solver." if limited else ""
         super().__init__(
             f"the problem could not be solved for {len(failures)} of the given parameter values:\n{shown}{more}\n"
-            "Check these parameter values, or solve the CVXPY problem with them to see more."
+            "Check these parameter values, or solve the CVXPY problem with them to see more." + limit
         )
         self.failures = tuple(failures)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import final
 
@@ -9,7 +10,18 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.errors import Status
-from optlayers.kkt import Refinement, SymmetricSystem, proves_infeasible, proves_unbounded, refine, relative_residual
+from optlayers.kkt import (
+    Normalized,
+    Refinement,
+    SymmetricSystem,
+    balance,
+    evaluate,
+    normalize,
+    proves_infeasible,
+    proves_unbounded,
+    refine,
+    relative_residual,
+)
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers import AbstractSolver
 
@@ -35,7 +47,7 @@ class Report:
     """How a program was solved.
 
     status: SOLVED if the relative KKT residual is at most the refinement's tolerance.
-    residual: that residual, on the program itself (`optlayers.kkt.residual_map.Residual`).
+    residual: that residual, on the program itself and in units of its own (`optlayers.kkt.residual_map.Residual`).
     detail: the last word of the solver.
     solver_iterations, newton_steps, proximal_steps: the work of the solver and of the refinement, in the last attempt.
     """
@@ -51,9 +63,13 @@ class Report:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class ExactSolution:
-    """(x, v = y - s) and how it was found; meaningful if `report.status.has_point`."""
+    """(x, y, v = y - s) and how it was found; meaningful if `report.status.has_point`.
+
+    y = Pi(v), and more exactly so than v tells where s is much larger in a curved cone.
+    """
 
     x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " m"]
     v: Float[np.ndarray, " m"]
     report: Report
 
@@ -67,9 +83,18 @@ def solve_exactly(
 ) -> ExactSolution:
     """The solution by `solver`, refined to `refinement.tolerance`; if `direct`, by refinement from zero if it arrives.
 
-    Where refinement stalls, the solver goes on from where it is at a tighter accuracy. Claims that there is no solution
-    are believed only if their certificate proves them.
+    The solver and refinement get the program in units of its own (`optlayers.kkt.normalization`). Where refinement
+    stalls, the solver goes on from where it is at a tighter accuracy. Claims that there is no solution are believed
+    only if their certificate proves them, and a claim of a solution only with a residual that shows it.
     """
+    normalized = normalize(program)
+    found = _solve(normalized.program, solver, system, refinement, direct)
+    return _in_original_units(program, normalized, found, refinement)
+
+
+def _solve(
+    program: ConeProgram, solver: AbstractSolver, system: SymmetricSystem, refinement: Refinement, direct: bool
+) -> ExactSolution:
     if direct:
         best = _refine(program, _nothing(program), system, refinement)
         if best.report.status in _FINAL:
@@ -87,25 +112,51 @@ def solve_exactly(
     return best
 
 
+def _in_original_units(
+    program: ConeProgram, normalized: Normalized, found: ExactSolution, refinement: Refinement
+) -> ExactSolution:
+    """The solution of the program, with the larger of its residuals in both units.
+
+    They differ by rounding, which is seen where y and s are of very different size in a curved cone: v = y - s holds
+    the smaller one to the rounding of the larger.
+    """
+    x, y, v = normalized.original(found.x, found.y, found.v)
+    report = found.report
+    if report.status.has_point and not all(run.cone.separable for run in program.structure.cones.runs):
+        residual = max(report.residual, evaluate(program, x, v).relative)
+        if residual > refinement.tolerance:
+            inaccurate = residual <= LARGEST_RESIDUAL
+            status = Status.INACCURATE if inaccurate else Status.NUMERICAL_ERROR
+            report = dataclasses.replace(report, status=status)
+        report = dataclasses.replace(report, residual=residual)
+    return ExactSolution(x, y, v, report)
+
+
 def _refine(
     program: ConeProgram, result: SolverResult, system: SymmetricSystem, refinement: Refinement
 ) -> ExactSolution:
-    refined = refine(system, program, _finite(result.point), refinement)
+    start = _finite(result.point)
+    balanced = balance(program, start)
+    refined = refine(system, balanced.program, balanced.point(start), refinement)
     if refined.residual <= refinement.tolerance:
         status = Status.SOLVED
     elif _proved(program, result):
         status = result.status
     elif refined.claim is not None:
         status = refined.claim
-    elif result.status is Status.SOLVED and refined.residual <= LARGEST_RESIDUAL:
+    elif result.status.has_point and refined.residual <= LARGEST_RESIDUAL:
         status = Status.INACCURATE
+    elif result.status.has_point or result.status in _CLAIMS:
+        status = Status.NUMERICAL_ERROR
     else:
-        status = Status.NUMERICAL_ERROR if result.status in _CLAIMS else result.status
+        status = result.status
     detail = result.detail
+    if status is Status.NUMERICAL_ERROR:
+        detail = f"{detail}; the relative KKT residual is {refined.residual:.1e}"
     if status is refined.claim and status is not result.status:
         detail = f"{detail}, but refinement found a certificate"
     report = Report(status, refined.residual, detail, result.iterations, refined.newton_steps, refined.proximal_steps)
-    return ExactSolution(refined.x, refined.v, report)
+    return ExactSolution(*balanced.original(refined.x, refined.y, refined.v), report)
 
 
 def _nothing(program: ConeProgram) -> SolverResult:

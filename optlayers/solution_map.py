@@ -136,16 +136,18 @@ class ConeSolutionMap:
         """The outputs at theta, the residuals, and a report for each element of the flattened batch.
 
         Raises `ArgumentError` before any solve if a value is not finite or breaks a rule of its parameter, `SolveError`
-        if some element has no solution. Warns `AccuracyWarning` where a point misses the refinement's tolerance.
+        if some element has no solution. Warns `AccuracyWarning` where a point misses the refinement's tolerance, or a
+        semidefinite parameter is so up to its tolerance only.
         """
-        self.parametric.signature.check_values(theta)
+        for doubt in self.parametric.signature.check_values(theta):
+            warn_user(doubt, AccuracyWarning)
         structure, batch = self.parametric.structure, theta.shape[:-1]
         data = self.parametric.data.apply(theta).reshape(int(np.prod(batch)), structure.data_size)
         elements = map_elements(self._solve_element, list(data), self._forward_threads)
         self._raise_failures(elements, batch)
         x = np.array([element.x for element in elements]).reshape(*batch, structure.n)
         v = np.array([element.v for element in elements]).reshape(*batch, structure.m)
-        y = structure.cones.project_dual(np, v)
+        y = np.array([element.y for element in elements]).reshape(*batch, structure.m)
         out = self.parametric.recovery.apply(np.concatenate([x, y], axis=-1))
         return out, Residuals(theta, x, v), [element.report for element in elements]
 

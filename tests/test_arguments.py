@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,15 @@ import torch
 import optlayers
 import optlayers.jax
 import optlayers.torch
-from optlayers.errors import ArgumentError, MissingValueError, ProblemError
+from optlayers.errors import (
+    AccuracyWarning,
+    ArgumentError,
+    ElementFailure,
+    MissingValueError,
+    ProblemError,
+    SolveError,
+    Status,
+)
 from optlayers.program import Parameter
 from optlayers.torch.arrays import check_tensors
 
@@ -173,3 +183,79 @@ def test_a_layer_without_parameters(front_end: str) -> None:
     x = cp.Variable(2)
     (x_star,) = make(front_end, cp.Problem(cp.Minimize(cp.sum_squares(x - 3))), [], [x])()
     np.testing.assert_allclose(np.asarray(x_star), [3.0, 3.0], atol=1e-6)
+
+
+def test_what_is_no_array_of_numbers_is_refused() -> None:
+    x, a = cp.Variable(3), cp.Parameter(3, name="a")
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - a))), [a], [x])
+    with pytest.raises(ArgumentError, match="'a' must be an array of numbers, with rows of one length"):
+        compiled.solve([[1.0, 2.0], [1.0]])
+    with pytest.raises(ArgumentError, match="'a' has masked entries"):
+        compiled.solve(np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False]))
+    solution = compiled.solve(np.ones((2, 3)))
+    with pytest.raises(ArgumentError, match=r"tangent of parameter 'a' do not broadcast with the batch axes \(2,\)"):
+        compiled.jvp(solution, np.ones((5, 3)))
+
+
+WRONG_TYPES = """
+import cvxpy as cp, optlayers
+x, a = cp.Variable(3), cp.Parameter(3, name="a")
+problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a)))
+for call, message in [
+    (lambda: optlayers.compile(problem, a, [x]), "parameters must be a list"),
+    (lambda: optlayers.compile(problem, [a], x), "variables must be a list"),
+    (lambda: optlayers.compile(problem, [a], [x], solver_args=[1]), "solver_args must be a dictionary"),
+    (lambda: optlayers.SCS(accuracy="a"), "accuracy must be a positive number"),
+    (lambda: optlayers.SCS(max_iterations=None), "max_iterations must be a whole number"),
+    (lambda: optlayers.SCS(max_iterations=1.5), "max_iterations must be a whole number"),
+]:
+    try:
+        call()
+    except optlayers.errors.OptLayersError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(message)
+"""
+
+
+def test_wrong_types_get_a_plain_sentence() -> None:
+    # In a process of its own: here annotations are checked, and refuse them first.
+    subprocess.run([sys.executable, "-c", WRONG_TYPES], check=True, timeout=120)
+
+
+def test_an_empty_variable_is_an_empty_output() -> None:
+    x, empty, a = cp.Variable(3), cp.Variable((0,)), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a) + cp.sum(empty)))
+    outputs = optlayers.compile(problem, [a], [empty, x]).solve(np.ones((2, 3))).outputs
+    assert outputs[0].shape == (2, 0)
+    np.testing.assert_allclose(outputs[1], np.ones((2, 3)), rtol=1e-12)
+
+
+def test_the_iteration_limit_says_what_to_change() -> None:
+    x, a = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.norm1(x - a) + cp.norm(x)), [cp.sum(x) == 1, x >= 0])
+    failure = ElementFailure((), Status.ITERATION_LIMIT, "SCS: stopped")
+    assert optlayers.compile(problem, [a], [x]).solve(np.ones(3)).reports[0].status is Status.SOLVED
+    assert "solver_args={'max_iters': ...}" in str(SolveError([failure]))
+
+
+def test_a_matrix_that_is_semidefinite_up_to_float32_only_is_warned_of() -> None:
+    x, W = cp.Variable(2), cp.Parameter((2, 2), name="W", PSD=True)
+    problem = cp.Problem(cp.Minimize(cp.quad_form(x, W)), [x == 1])
+    compiled = optlayers.compile(problem, [W], [x])
+    compiled.solve(np.stack([np.eye(2), np.diag([1e6, 0.0]), np.ones((2, 2))]))  # singular: no warning
+    with pytest.warns(AccuracyWarning, match=r"'W' is positive semidefinite only up to.*batch index \(1,\)"):
+        compiled.solve(np.stack([np.eye(2), np.diag([1e6, -0.9])]))
+
+
+def test_the_slope_of_a_parameter_without_logarithm_does_not_overflow() -> None:
+    x, a = cp.Variable(2), cp.Parameter(2)
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - a))), [a], [x])
+    solution = compiled.solve(np.full(2, -1000.0))
+    np.testing.assert_allclose(compiled.vjp(solution, np.ones(2))[0], np.ones(2), rtol=1e-12)
+
+
+def test_a_square_of_parameters_alone_in_the_objective() -> None:
+    x, u = cp.Variable(2), cp.Parameter()
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(x - u) + cp.square(u))), [u], [x])
+    np.testing.assert_allclose(compiled.solve(np.array(2.0)).outputs[0], np.full(2, 2.0), rtol=1e-12)

@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "user_warning",
     },
     "compiled": {
+        "arrays",
         "backward",
         "construction",
         "errors",

@@ -35,7 +35,8 @@ def compile_problem(
 
     parameters: the arguments of the layer, in order. Every other parameter of the problem keeps the value that it has
         in CVXPY now.
-    variables: the outputs, in order: variables, constraints (for their dual variables) or dual variables.
+    variables: the outputs, in order, of which there may be none: variables, constraints (for their dual variables) or
+        dual variables.
     canon_backend: CVXPY's canonicalization backend, None for its choice.
     gp: whether the problem is a geometric program. Its dual variables are those of CVXPY, between the logarithms of the
         sides of constraints.
@@ -46,6 +47,9 @@ def compile_problem(
     """
     if not isinstance(problem, cp.Problem):
         raise ProblemError(f"problem must be a cvxpy.Problem; it is {problem!r}.")
+    for name, given in (("parameters", parameters), ("variables", variables)):
+        if not isinstance(given, Sequence):
+            raise ProblemError(f"{name} must be a list, as [{given}]; it is {given!r}.")
     check_parameters(problem, parameters)
     fixed = fix_parameters(problem, parameters)
     if gp:

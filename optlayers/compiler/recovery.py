@@ -100,6 +100,8 @@ def compile_recovery(canonical: Canonical, targets: Sequence[Target]) -> AffineM
 
 def _variable_rows(canonical: Canonical, variable: cp.Variable) -> sp.csr_matrix:
     """CVXPY replaces a symmetric variable by its upper triangle, a diagonal or sparse one by its entries."""
+    if not variable.size:
+        return sp.csr_matrix((0, canonical.n + canonical.m))
     (inner,) = canonical.chain.compose_var_id_map().get(variable.id, [variable.id])
     start = canonical.program.var_id_to_col[inner]
     places = np.full(variable.shape, -1, dtype=np.int64)

@@ -10,6 +10,7 @@ from optlayers.kkt.homogeneous import HomogeneousDerivative, differentiate_homog
 from optlayers.kkt.least_squares import least_squares
 from optlayers.kkt.linear_solve import LinearSolution
 from optlayers.kkt.linearization import Linearization, linearize
+from optlayers.kkt.normalization import Normalized, balance, normalize
 from optlayers.kkt.refinement import Refined, Refinement, refine
 from optlayers.kkt.residual_map import Residual, evaluate, relative_residual, residual_operator
 from optlayers.kkt.singular import Settled, settle
@@ -24,11 +25,13 @@ __all__ = [
     "LinearSolution",
     "HomogeneousDerivative",
     "Linearization",
+    "Normalized",
     "Refined",
     "Refinement",
     "Residual",
     "Settled",
     "SymmetricSystem",
+    "balance",
     "central_point",
     "data_jvp",
     "data_vjp",
@@ -41,6 +44,7 @@ __all__ = [
     "linearize",
     "matrix_cotangents",
     "matrix_products",
+    "normalize",
     "proves_infeasible",
     "proves_unbounded",
     "refine",

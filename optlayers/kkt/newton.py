@@ -20,6 +20,15 @@ STEP_LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.01)
 SUFFICIENT_DECREASE = 0.1
 """A step of length t must reduce the relative residual by the factor 1 - SUFFICIENT_DECREASE t."""
 
+POLISH_ACCURACY = 1e-12
+"""Relative residual to which the linear system of a last step is solved, by pivoting where it is ill-conditioned."""
+
+POLISH_DECREASE = 0.5
+"""A last step counts if it reduces the residual by this factor; what is less is rounding."""
+
+ROUNDING_LEVEL = 2.0
+"""A residual that a step solved to rounding changes by less than this factor is itself at the level of rounding."""
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,4 +76,39 @@ def newton(
                 break
         else:
             return Iterate(x, v, relative, step)
+    return Iterate(x, v, residual.relative, limit)
+
+
+def polish(
+    system: SymmetricSystem,
+    factorization: AbstractFactorization,
+    program: ConeProgram,
+    start: Iterate,
+    target: float,
+    limit: int,
+) -> Iterate:
+    """Full Newton steps, their systems solved to rounding, while they reduce the residual by `POLISH_DECREASE`.
+
+    The error of x is the residual times the condition of the system. Where that is large, the steps of `newton`, whose
+    systems are solved coarsely, stall at a small residual with a large error. So the first step counts also where the
+    residual is at the level of rounding before and after it.
+    """
+    cones = program.structure.cones
+    x, v = start.x, start.v
+    residual = evaluate(program, x, v)
+    for step in range(limit):
+        try:
+            linear = LinearSystem(system, factorization, program, cones.derivative(np, v))
+        except SingularMatrixError:
+            return Iterate(x, v, residual.relative, step)
+        found = linear.solve(-residual.dual[:, None], -residual.primal[:, None], POLISH_ACCURACY)
+        dx, w = found.x[:, 0], found.w[:, 0]
+        moved = x + dx, v + (program.A @ dx + w + residual.primal)
+        trial = evaluate(program, *moved)
+        reduced = trial.relative <= max(POLISH_DECREASE * residual.relative, target)
+        if not (reduced or (step == 0 and trial.relative <= ROUNDING_LEVEL * residual.relative)):
+            return Iterate(x, v, residual.relative, step)
+        (x, v), residual = moved, trial
+        if residual.relative <= target or not reduced:
+            return Iterate(x, v, residual.relative, step + 1)
     return Iterate(x, v, residual.relative, limit)

@@ -13,7 +13,7 @@ from optlayers.errors import Status
 from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
 from optlayers.kkt.equilibration import Equilibrated, equilibrate
 from optlayers.kkt.factorization import AbstractFactorization
-from optlayers.kkt.newton import Iterate, newton
+from optlayers.kkt.newton import Iterate, newton, polish
 from optlayers.kkt.proximal import proximal_step
 from optlayers.kkt.residual_map import evaluate
 from optlayers.kkt.symmetric_system import SymmetricSystem
@@ -35,6 +35,7 @@ class Refinement:
         `tolerance` is reached already: more often than not the active set is not the right one yet.
     newton_limit: most Newton steps in a row.
     proximal_limit: most proximal steps.
+    polish_limit: most Newton steps by pivoting, where `target` is not reached.
     first_weight, weight_factor, last_weight: rho = delta of the first proximal step, its factor from step to step, and
         the smallest weight. Weak first steps find the active set; small weights make the last steps nearly exact.
     """
@@ -44,6 +45,7 @@ class Refinement:
     stalled: float = 1e-12
     newton_limit: int = 20
     proximal_limit: int = 40
+    polish_limit: int = 5
     first_weight: float = 1e-2
     weight_factor: float = 0.3
     last_weight: float = 1e-7
@@ -58,13 +60,14 @@ class Refinement:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Refined:
-    """The refined (x, v), its relative residual (the larger of those on the program and on the equilibrated one), and
-    the steps taken.
+    """The refined (x, v), y = Pi(v), its relative residual (the larger of those on the program and on the equilibrated
+    one), and the steps taken.
 
     claim: INFEASIBLE or UNBOUNDED if the proximal steps drift along a certificate of it, else None.
     """
 
     x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " m"]
     v: Float[np.ndarray, " m"]
     residual: float
     newton_steps: int
@@ -73,9 +76,10 @@ class Refined:
 
 
 def refine(system: SymmetricSystem, program: ConeProgram, point: Point, settings: Refinement) -> Refined:
-    """Newton's method from `point`; where it stalls, proximal steps until Newton's method arrives.
+    """Newton's method from `point`; where it stalls, proximal steps until Newton's method arrives, and in the end a few
+    Newton steps by pivoting where rounding is not reached.
 
-    The result is never worse than `point`: check `residual` against `settings.tolerance`.
+    Check `residual` against `settings.tolerance`: above it, it is at most that of `point`.
     """
     scaled = equilibrate(program)
     x, v = point.x / scaled.columns, scaled.scale_v(point.y - point.s)
@@ -84,21 +88,20 @@ def refine(system: SymmetricSystem, program: ConeProgram, point: Point, settings
         best = newton(system, factorization, scaled.program, start, settings.target, settings.newton_limit)
         newton_steps, proximal_steps, claim = best.steps, 0, None
         if best.residual > settings.stalled:
-            near = _residual(program, scaled, best) <= settings.tolerance
+            near = _unscaled(program, scaled, best).residual <= settings.tolerance
             candidate, claim = _proximal(
                 system, factorization, scaled.program, start, settings.near() if near else settings
             )
             proximal_steps = candidate.steps
             if candidate.residual < best.residual:
                 best = candidate
-    return Refined(
-        best.x * scaled.columns,
-        scaled.unscale_v(best.v),
-        _residual(program, scaled, best),
-        newton_steps,
-        proximal_steps,
-        claim,
-    )
+        found = _unscaled(program, scaled, best)
+        if found.residual > settings.target:
+            polished = polish(system, factorization, scaled.program, best, settings.target, settings.polish_limit)
+            again = _unscaled(program, scaled, polished)
+            if again.residual <= max(found.residual, settings.tolerance):
+                found, newton_steps = again, newton_steps + polished.steps
+    return dataclasses.replace(found, newton_steps=newton_steps, proximal_steps=proximal_steps, claim=claim)
 
 
 def _proximal(
@@ -137,6 +140,9 @@ def _proved_by_drift(program: ConeProgram, before: Iterate, after: Iterate) -> S
     return Status.UNBOUNDED if proves_unbounded(program, after.x - before.x) else None
 
 
-def _residual(program: ConeProgram, scaled: Equilibrated, z: Iterate) -> float:
-    """The larger of the relative residuals in the program's own variables and in the equilibrated ones."""
-    return max(z.residual, evaluate(program, z.x * scaled.columns, scaled.unscale_v(z.v)).relative)
+def _unscaled(program: ConeProgram, scaled: Equilibrated, z: Iterate) -> Refined:
+    """The point in the program's own variables, with the larger of its relative residuals in these and the
+    equilibrated ones."""
+    x, v = z.x * scaled.columns, scaled.unscale_v(z.v)
+    own = evaluate(program, x, v)
+    return Refined(x, own.y, v, max(z.residual, own.relative), 0, 0, None)

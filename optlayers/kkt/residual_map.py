@@ -30,8 +30,11 @@ class Residual:
     the row's own max(|b_i|, (|A| |x|)_i, s_i) and the largest of these over the active rows, so that a loose bound,
     however large, excuses no other row. Where the constant terms are zero, the largest entry of P or A stands in for
     them: a point near zero has a scale too.
+
+    y: Pi(v), which is found on the way.
     """
 
+    y: Float[np.ndarray, " m"]
     dual: Float[np.ndarray, " n"]
     primal: Float[np.ndarray, " m"]
     dual_scale: float
@@ -53,6 +56,7 @@ def evaluate(program: ConeProgram, x: Vector, v: Vector) -> Residual:
     own = np.maximum(np.maximum(np.abs(program.b), program.A_magnitude @ np.abs(x)), np.abs(s))
     own = program.structure.cones.share_largest(own)
     return Residual(
+        y,
         Px + Ay + program.q,
         Ax + s - program.b,
         _scale(program.q, program.P_values, Px, Ay),

@@ -20,7 +20,11 @@ BOUND_TOLERANCE = 2.0**-23
 """Largest excess over a bound accepted, relative to the bound: a bound that was rounded to float32 passes."""
 
 SEMIDEFINITE_TOLERANCE = 1e-6
-"""Most negative eigenvalue accepted for a semidefinite parameter, relative to max |V|."""
+"""Most negative eigenvalue accepted for a semidefinite parameter, relative to max |V|: rounding in float32 passes."""
+
+SEMIDEFINITE_ROUNDING = 16 * np.finfo(np.float64).eps
+"""Most negative eigenvalue that is rounding in float64, for each row and relative to max |V|: what is below it, and
+within the tolerance, is accepted with a warning."""
 
 
 class AbstractRule(abc.ABC):
@@ -123,11 +127,18 @@ class Semidefinite(AbstractRule):
         return "positive semidefinite" if self.positive else "negative semidefinite"
 
     def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
-        return np.array([self._factors(value) for value in values], dtype=np.bool_).reshape(len(values))
+        return self._factors(values, SEMIDEFINITE_TOLERANCE)
 
-    def _factors(self, value: Float[np.ndarray, "k k"]) -> bool:
+    def holds_to_rounding(self, values: Float[np.ndarray, "B k k"]) -> Bool[np.ndarray, " B"]:
+        """Which of the values have the property up to `SEMIDEFINITE_ROUNDING`."""
+        return self._factors(values, SEMIDEFINITE_ROUNDING * max(values.shape[-1], 1))
+
+    def _factors(self, values: Float[np.ndarray, "B k k"], tolerance: float) -> Bool[np.ndarray, " B"]:
+        return np.array([self._factor(value, tolerance) for value in values], dtype=np.bool_).reshape(len(values))
+
+    def _factor(self, value: Float[np.ndarray, "k k"], tolerance: float) -> bool:
         signed = (value + value.T) * (0.5 if self.positive else -0.5)
-        shift = SEMIDEFINITE_TOLERANCE * np.abs(signed).max(initial=0)
+        shift = tolerance * np.abs(signed).max(initial=0)
         if shift == 0:
             return True
         try:
@@ -155,8 +166,9 @@ class Parameter:
         """The number of entries."""
         return math.prod(self.shape)
 
-    def check(self, values: Float[np.ndarray, "B *shape"], batch: tuple[int, ...]) -> None:
+    def check(self, values: Float[np.ndarray, "B *shape"], batch: tuple[int, ...]) -> list[str]:
         """Raise `ArgumentError` unless every value is finite and satisfies all rules; `batch` is B unflattened.
+        What is to be warned of is returned.
 
         The values are those of theta: logarithms, if the parameter is logarithmic.
         """
@@ -164,21 +176,34 @@ class Parameter:
             self._require(_all(np.isfinite(values)), "positive and finite", batch)
             values = np.exp(values)
         self._require(_all(np.isfinite(values)), "finite (no NaN, no infinity)", batch)
+        doubts = []
         for rule in self.rules:
+            if isinstance(rule, Semidefinite):
+                exact = rule.holds_to_rounding(values)
+                if exact.all():
+                    continue
+                doubts.append(
+                    f"parameter '{self.name}' is {rule.expectation} only up to rounding in float32; the value given"
+                    f"{_first(exact, batch)} has an eigenvalue of the wrong sign beyond rounding in float64. Where the "
+                    "problem depends on it, the point returned may be a saddle point and no optimum. Add a small "
+                    "multiple of the identity, or compute the value in float64."
+                )
             self._require(rule.holds(values), rule.expectation, batch)
+        return doubts
 
     def _require(self, holds: Bool[np.ndarray, " B"], expectation: str, batch: tuple[int, ...]) -> None:
         if holds.all():
             return
-        where = ""
-        if batch:
-            first = tuple(int(i) for i in np.unravel_index(int(np.argmin(holds)), batch))
-            where = (
-                f" at batch index {first} (and {int((~holds).sum()) - 1} more)"
-                if (~holds).sum() > 1
-                else (f" at batch index {first}")
-            )
         raise ArgumentError(
-            f"parameter '{self.name}' must be {expectation}; the value given{where} is not. "
+            f"parameter '{self.name}' must be {expectation}; the value given{_first(holds, batch)} is not. "
             "Check what computes it, or how the parameter is declared in CVXPY."
         )
+
+
+def _first(holds: Bool[np.ndarray, " B"], batch: tuple[int, ...]) -> str:
+    """Where the first of what does not hold is, and how many more there are."""
+    if not batch:
+        return ""
+    first = tuple(int(i) for i in np.unravel_index(int(np.argmin(holds)), batch))
+    more = int((~holds).sum()) - 1
+    return f" at batch index {first}" + (f" (and {more} more)" if more else "")

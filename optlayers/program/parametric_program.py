@@ -16,7 +16,8 @@ class ParametricProgram:
     """theta -> (P, q, A, b), and (x, y) -> outputs, both affine.
 
     `data` maps theta (p) to the data vector (P, q, A, b) of `structure`; `constant` maps theta to the constant term of
-    the objective, which no solver needs; `recovery` maps (x, y) (n + m) to the flat output (k).
+    the objective, as far as it is affine in theta: no layer needs it, and CVXPY leaves out squares of parameters alone;
+    `recovery` maps (x, y) (n + m) to the flat output (k).
     """
 
     structure: Structure

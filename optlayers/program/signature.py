@@ -137,18 +137,19 @@ class Signature:
         logarithmic = np.repeat(
             [parameter.logarithmic for parameter in self.parameters], [parameter.size for parameter in self.parameters]
         )
-        return np.where(logarithmic.astype(np.bool_), np.exp(-theta), 1.0)
+        return np.exp(np.where(logarithmic.astype(np.bool_), -theta, 0.0))
 
     def output_slopes(self, outputs: Sequence[Float[np.ndarray, "..."]]) -> tuple[Float[np.ndarray, "..."], ...]:
         """The derivative of each output by what is recovered: the output itself where it is an exponential."""
         parts = zip(self.outputs, outputs, strict=True)
         return tuple(value if output.exponential else np.ones_like(value) for output, value in parts)
 
-    def check_values(self, theta: Float[np.ndarray, "*B p"]) -> None:
-        """Raise `ArgumentError` for the first parameter with a value that breaks its rules."""
-        batch = theta.shape[:-1]
+    def check_values(self, theta: Float[np.ndarray, "*B p"]) -> list[str]:
+        """Raise `ArgumentError` for the first parameter with a value that breaks its rules; what is to be warned of."""
+        batch, doubts = theta.shape[:-1], []
         start = 0
         for parameter in self.parameters:
             part = theta[..., start : start + parameter.size]
-            parameter.check(part.reshape((int(np.prod(batch)), *parameter.shape)), batch)
+            doubts += parameter.check(part.reshape((int(np.prod(batch)), *parameter.shape)), batch)
             start += parameter.size
+        return doubts

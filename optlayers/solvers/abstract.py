@@ -7,12 +7,13 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 
 from optlayers.cones import AbstractCone, Product
-from optlayers.errors import OptionError
+from optlayers.errors import OptionError, Status
 from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers.options import Options
 
@@ -39,10 +40,12 @@ class AbstractSolver(abc.ABC):
     """Options that name files which the solver writes: a saved layer may not hold them."""
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.accuracy) and self.accuracy > 0):
+        if not (isinstance(self.accuracy, Real) and np.isfinite(self.accuracy) and self.accuracy > 0):
             raise OptionError(f"{self.name}: accuracy must be a positive number, not {self.accuracy!r}.")
-        if self.max_iterations < 1:
-            raise OptionError(f"{self.name}: max_iterations must be at least 1, not {self.max_iterations!r}.")
+        if not (isinstance(self.max_iterations, Integral) and self.max_iterations >= 1):
+            raise OptionError(
+                f"{self.name}: max_iterations must be a whole number of at least 1, not {self.max_iterations!r}."
+            )
         object.__setattr__(self, "options", Options(self.options))
         known = self.option_names()
         for option in self.options:
@@ -82,6 +85,12 @@ class AbstractSolver(abc.ABC):
     def with_accuracy(self, accuracy: float) -> AbstractSolver:
         """The same solver at another accuracy."""
         return dataclasses.replace(self, accuracy=accuracy)
+
+
+def broken_down(program: ConeProgram, detail: str) -> SolverResult:
+    """What a solver returns that broke down without a point: zeros, from which refinement may still arrive."""
+    x, rows = np.zeros(program.structure.n), np.zeros(program.structure.m)
+    return SolverResult(Point(x, rows, rows.copy()), Status.NUMERICAL_ERROR, detail, 0)
 
 
 def copy_point(x: object, y: object, s: object) -> Point:

@@ -11,15 +11,15 @@ from typing import Any, final
 import numpy as np
 
 from optlayers.cones import Nonnegative, Product
-from optlayers.errors import MissingPackageError, OptionError
+from optlayers.errors import MissingPackageError, OptionError, Status
 from optlayers.parallel import available_cores
 from optlayers.program import ConeProgram, Pattern, Structure
 from optlayers.solvers.abstract import AbstractSolver
 from optlayers.solvers.choice import SOLVERS
 from optlayers.solvers.scs import SCS
 
-EXACT_MODES = ("lsqr", "lsmr", "dense")
-"""Values of `mode` that ask for the derivative of the solution by another linear solver; all give the same numbers."""
+EXACT_MODES = {"lsqr": "lsmr", "lsmr": "lsmr", "dense": "batched dense"}
+"""Values of `mode`, which name a linear solver for derivatives, with the names of the backward methods that have it."""
 
 
 @final
@@ -29,12 +29,14 @@ class Call:
 
     solver_named: whether the caller named the solver; if not, an option that only SCS has asks for SCS.
     direct: whether a direct solution comes first (`optlayers.exact_solve`), and the solver only where it fails.
+    backward: the name of the backward method that `mode` asks for, or None.
     forward_threads, backward_threads: most elements at work at a time; None chooses by size.
     """
 
     solver: AbstractSolver
     solver_named: bool = True
     direct: bool = False
+    backward: str | None = None
     forward_threads: int | None = None
     backward_threads: int | None = None
 
@@ -62,7 +64,7 @@ def read_arguments(call: Call, arguments: Mapping[str, Any]) -> Call:
             case "n_jobs_backward":
                 call = dataclasses.replace(call, backward_threads=_threads(name, value))
             case "mode":
-                _check_mode(value)
+                call = dataclasses.replace(call, backward=_backward(value))
             case "acceleration_lookback" if name not in solver.option_names():
                 raise OptionError(
                     f"acceleration_lookback is an option of SCS; the solver of this layer is {solver.name}."
@@ -71,6 +73,15 @@ def read_arguments(call: Call, arguments: Mapping[str, Any]) -> Call:
                 options[name] = value
     if solver.name != call.solver.name:
         call = dataclasses.replace(call, direct=False)
+    for name in options:
+        if name in solver.option_names():
+            continue
+        owners = [other for other, kind in SOLVERS.items() if name in kind.option_names()]
+        if owners:
+            raise OptionError(
+                f"{name} is an option of {' and '.join(owners)}; the solver of this layer is {solver.name}. Name the "
+                "solver that you want, or leave the option out."
+            )
     if options:
         solver = solver.with_options(options)
         try_out(solver)
@@ -83,13 +94,15 @@ def try_out(solver: AbstractSolver) -> None:
     pattern, _ = Pattern.from_positions((1, 1), none, none)
     structure = Structure(pattern, pattern, Product((Nonnegative(1),)))
     try:
-        dataclasses.replace(solver, verbose=False).solve(
+        result = dataclasses.replace(solver, verbose=False).solve(
             ConeProgram(structure, np.ones(1), np.zeros(1), np.ones(1), one.astype(np.float64)), None
         )
     except MissingPackageError:
         raise
     except Exception as error:
         raise OptionError(f"{solver.name} does not take the options {dict(solver.options)}: {error}") from error
+    if result.status is Status.NUMERICAL_ERROR:
+        raise OptionError(f"{solver.name} does not take the options {dict(solver.options)}: {result.detail}")
 
 
 def _solve_method(solver: AbstractSolver, method: object) -> AbstractSolver:
@@ -101,12 +114,13 @@ def _solve_method(solver: AbstractSolver, method: object) -> AbstractSolver:
     raise OptionError(f"solve_method={method!r} is not available; the solvers are {', '.join(SOLVERS)}.")
 
 
-def _check_mode(mode: object) -> None:
+def _backward(mode: object) -> str:
     if str(mode).lower() not in EXACT_MODES:
         raise OptionError(
-            f"mode={mode!r} is not available: derivatives are those of the solution, from a factorization of its "
-            f"optimality conditions. Leave mode out, or give one of {', '.join(EXACT_MODES)}, which mean the same."
+            f"mode={mode!r} is not available: derivatives are those of the solution. Leave mode out and choose the "
+            f"method by backward=, or give one of {', '.join(EXACT_MODES)}."
         )
+    return EXACT_MODES[str(mode).lower()]
 
 
 def _number(name: str, value: object) -> float:
@@ -116,7 +130,7 @@ def _number(name: str, value: object) -> float:
 
 
 def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, Real) or value != int(float(value)):
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
         raise OptionError(f"{name} must be a whole number, not {value!r}.")
     return int(float(value))
 

@@ -11,7 +11,7 @@ from optlayers.cones import AbstractCone, Exponential, Nonnegative, Power, Secon
 from optlayers.errors import Status
 from optlayers.packages import needed
 from optlayers.program import ConeProgram, Point, SolverResult
-from optlayers.solvers.abstract import AbstractSolver, copy_point
+from optlayers.solvers.abstract import AbstractSolver, broken_down, copy_point
 from optlayers.solvers.plain_cone import plain
 
 _STATUS = {
@@ -62,8 +62,14 @@ class Clarabel(AbstractSolver):
         for option, value in self.options.items():
             setattr(settings, option, value)
         cones = [cone for run in program.structure.cones.runs for cone in [_translate(clarabel, run.cone)] * run.count]
-        solver = clarabel.DefaultSolver(program.P_upper, program.q, program.A, program.b, cones, settings)
-        result = solver.solve()
+        try:
+            solver = clarabel.DefaultSolver(program.P_upper, program.q, program.A, program.b, cones, settings)
+            result = solver.solve()
+        except BaseException as error:
+            # A panic of its code, in a class that is no Exception and that no module exports.
+            if type(error).__name__ != "PanicException":
+                raise
+            return broken_down(program, f"Clarabel: panic, {error}")
         word = str(result.status)
         status = _STATUS.get(word, Status.NUMERICAL_ERROR)
         return SolverResult(

@@ -12,7 +12,7 @@ from optlayers.cones import AbstractCone
 from optlayers.errors import Status
 from optlayers.packages import needed
 from optlayers.program import ConeProgram, Point, SolverResult
-from optlayers.solvers.abstract import AbstractSolver, copy_point
+from optlayers.solvers.abstract import AbstractSolver, broken_down, copy_point
 from optlayers.solvers.scs_form import is_taken, scs_form
 
 _STATUS = {
@@ -65,7 +65,13 @@ class SCS(AbstractSolver):
             "verbose": self.verbose,
             **self.options,
         }
-        solver = scs.SCS(data, cones, **settings)
+        try:
+            solver = scs.SCS(data, cones, **settings)
+        except ValueError as error:
+            # Said of data that it cannot factor, and of settings out of range.
+            if "ScsWork allocation error" not in str(error):
+                raise
+            return broken_down(program, f"SCS: {error}")
         warm = None if start is None else form.start(start)
         result = solver.solve(warm_start=warm is not None, **(warm or {}))
         info = result["info"]

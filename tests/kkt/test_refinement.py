@@ -59,7 +59,10 @@ def test_refinement_never_makes_a_point_worse() -> None:
     solved = random_program(6, 2, 8)
     start = point_at(solved.v, solved.x, 2)
     refined = refine(
-        SymmetricSystem(solved.program.structure), solved.program, start, Refinement(newton_limit=0, proximal_limit=0)
+        SymmetricSystem(solved.program.structure),
+        solved.program,
+        start,
+        Refinement(newton_limit=0, proximal_limit=0, polish_limit=0),
     )
     assert refined.residual <= evaluate(solved.program, solved.x, solved.v).relative + 1e-15
 

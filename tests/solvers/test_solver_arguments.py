@@ -12,7 +12,8 @@ import pytest
 
 import optlayers
 import optlayers.torch
-from optlayers import OSQP, SCS, Clarabel
+from optlayers import OSQP, SCS, Clarabel, construction
+from optlayers.backward import LSMR, BatchedDense
 from optlayers.errors import AccuracyWarning, OptionError
 from optlayers.kkt import Refinement
 from optlayers.parallel import available_cores
@@ -97,6 +98,9 @@ def test_threads() -> None:
         ("OSQP", {"eps": "small"}, "eps must be a number"),
         ("OSQP", {"eps": -1.0}, "accuracy must be a positive number"),
         ("OSQP", {"max_iters": 1.5}, "max_iters must be a whole number"),
+        ("OSQP", {"max_iters": np.inf}, "max_iters must be a whole number"),
+        ("OSQP", {"max_iters": np.nan}, "max_iters must be a whole number"),
+        ("CLARABEL", {"polishing": True}, "polishing is an option of OSQP; the solver of this layer is CLARABEL"),
         ("SCS", {"use_quad_obj": False}, "SCS has no option 'use_quad_obj'"),
         ("CLARABEL", {"tol_gap_abs": "a"}, "CLARABEL does not take the options"),
         ("OSQP", {"rho": -1.0}, "OSQP does not take the options"),
@@ -106,6 +110,20 @@ def test_threads() -> None:
 def test_arguments_are_refused(solver: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         compile_with(solver, arguments)
+
+
+@pytest.mark.parametrize(("mode", "method"), [("dense", BatchedDense), ("lsqr", LSMR), ("lsmr", LSMR)])
+def test_a_mode_chooses_the_backward_method(mode: str, method: type) -> None:
+    compiled = compile_with("CLARABEL", {"mode": mode})
+    assert isinstance(compiled.backward, method)
+    value = np.array([1.0, 1.1, 1.3])
+    plain = compile_with("CLARABEL")
+    expected = plain.vjp(plain.solve(value), np.array([1.0, -2.0, 0.5]))
+    solution = compiled.solve(value)
+    found = compiled.vjp(solution, np.array([1.0, -2.0, 0.5]))
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-10)
+    of_one_call = construction.with_arguments(plain.solution_map, {"mode": mode})
+    assert isinstance(of_one_call.backward, method)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +156,6 @@ def test_every_known_option_exists() -> None:
 def test_inaccurate_points_are_returned_with_a_warning() -> None:
     compiled = compile_with("OSQP", {"eps_abs": 1e-4, "eps_rel": 1e-4, "check_termination": 1})
     solution_map = compiled.solution_map
-    coarse = dataclasses.replace(solution_map, refinement=Refinement(newton_limit=0, proximal_limit=0))
+    coarse = dataclasses.replace(solution_map, refinement=Refinement(newton_limit=0, proximal_limit=0, polish_limit=0))
     with pytest.warns(AccuracyWarning, match=r"2 of 2 solutions miss.*batch index"):
         coarse.forward(np.array([[1.0, 2.0, 3.0], [0.0, 2.0, 3.0]]))
