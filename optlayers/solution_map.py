@@ -165,7 +165,7 @@ class ConeSolutionMap:
         inner = self._inward(vectors, transpose)
         flat = inner.reshape(count, int(np.prod(kept[1:])), inner.shape[-1])
         results = self.backward.multiply(self.system, self._points(residuals), flat, transpose, self._backward_threads)
-        reports = self._reported([result.report for result in results], axes)
+        reports = self._reported([result.report for result in results], axes, transpose)
         size = self.parametric.structure.data_size if transpose else sum(self.residual_sizes)
         products = np.array([result.values for result in results]).reshape(*kept, size)
         return axes.ungroup(self._outward(products, transpose)), reports
@@ -193,7 +193,7 @@ class ConeSolutionMap:
             transpose,
             self._backward_threads,
         )
-        self._reported(found.reports, axes)
+        self._reported(found.reports, axes, False)
         return axes.ungroup(self._outward(found.values, transpose))
 
     def _points(self, residuals: Residuals) -> Points:
@@ -227,18 +227,21 @@ class ConeSolutionMap:
         program = ConeProgram.from_data(self.parametric.structure, data)
         return solve_exactly(program, self.call.solver, self.system, self.refinement, self.call.direct)
 
-    def _reported(self, reports: Sequence[DerivativeReport], axes: BatchAxes) -> list[DerivativeReport]:
+    def _reported(
+        self, reports: Sequence[DerivativeReport], axes: BatchAxes, transpose: bool
+    ) -> list[DerivativeReport]:
         """The reports of the elements, judged, after warning of what they say."""
-        judged = [self._judge(report) for report in reports]
+        judged = [self._judge(report, transpose) for report in reports]
         self._warn_derivatives(judged, axes.batch)
         return judged
 
-    def _judge(self, report: DerivativeReport) -> DerivativeReport:
-        """The report, singular also where the parameters move the data along what leaves cotangents undetermined."""
+    def _judge(self, report: DerivativeReport, transpose: bool) -> DerivativeReport:
+        """The report, singular also where what may be added to the products is felt outside: the parameters move the
+        data along it, or the outputs move with it."""
         if report.ambiguity is None:
             return report
         size = float(np.abs(report.ambiguity).max(initial=0.0))
-        felt = float(np.abs(self.parametric.data.vjp(report.ambiguity)).max(initial=0.0))
+        felt = float(np.abs(self._outward(report.ambiguity, transpose)).max(initial=0.0))
         return dataclasses.replace(report, singular=report.singular or felt > AMBIGUITY_TOLERANCE * size)
 
     def _raise_failures(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:

@@ -134,7 +134,5 @@ def linear_solution(
 
 def finish(linearization: Linearization, solution: LinearSolution, method: str, transpose: bool) -> Differentiated:
     """The products that the solutions are, and their report."""
-    report = derivative_report(linearization, solution, method)
-    if transpose:
-        return Differentiated(linearization.cotangents(solution.x, solution.w), report)
-    return Differentiated(np.concatenate(linearization.tangents(solution.x, solution.w), axis=1), report)
+    report = derivative_report(linearization, solution, method, transpose)
+    return Differentiated(linearization.products(solution.x, solution.w, transpose), report)

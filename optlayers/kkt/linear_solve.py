@@ -53,9 +53,9 @@ NULL_TOLERANCE = 1e-6
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearSolution:
     """`x` and `w` solve the system for each column of the right-hand side; `residual` and `singular` are those of
-    `Settled`, in equilibrated variables. `error` bounds the relative error where the system is so ill-conditioned that
-    it was solved densely, and is zero where refinement was enough. `iterations` counts the steps of the solver, the
-    most over the columns.
+    `Settled`, in equilibrated variables. `error` is an estimate of the relative error, zero where refinement was
+    enough. `iterations` counts the steps of the solver, the most over the columns. `null` is (x, w) of a vector of the
+    null space of the system, if it has one and it was looked for.
     """
 
     x: Float[np.ndarray, "n k"]
@@ -64,6 +64,7 @@ class LinearSolution:
     singular: Bool[np.ndarray, " k"]
     error: Float[np.ndarray, " k"]
     iterations: int
+    null: tuple[Float[np.ndarray, "n 1"], Float[np.ndarray, "m 1"]] | None = None
 
 
 @final
