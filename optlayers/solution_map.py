@@ -43,7 +43,7 @@ LINEAR_ACCURACY = 1e-9
 inaccuracy and passes through."""
 
 TRUSTED_ERROR = 1e-6
-"""Bound of a derivative's relative error above which a warning says that it is not to be trusted."""
+"""Estimate of a derivative's relative error above which a warning says that it is not to be trusted."""
 
 AMBIGUITY_TOLERANCE = 1e-8
 """Derivatives are ambiguous where a parameter moves the data by more than this part of an ambiguous cotangent."""
@@ -285,8 +285,9 @@ class ConeSolutionMap:
             worst = max(doubtful, key=lambda place: reports[place].error)
             warn_user(
                 f"{len(doubtful)} of {len(reports)} derivatives are not to be trusted: the problem is so "
-                f"ill-conditioned that the bound of their relative error is {reports[worst].error:.1e}"
-                f"{_where(worst, batch)}. Scale the problem's data, or regularize the problem.",
+                f"ill-conditioned that their relative error is {reports[worst].error:.1e}"
+                f"{_where(worst, batch)}, as far as it can be estimated. Scale the problem's data, or "
+                "regularize the problem.",
                 AccuracyWarning,
             )
         inaccurate = [

@@ -12,7 +12,7 @@ import pytest
 import optlayers
 from optlayers.errors import AccuracyWarning, CostWarning
 
-METHODS_OF_SOLUTION = ("lsmr", "hsde")
+METHODS_OF_SOLUTION = ("sparse direct", "batched dense", "minimum norm", "lsmr", "hsde")
 
 
 def least_squares(condition: float) -> tuple[cp.Problem, tuple[cp.Parameter, cp.Parameter], cp.Variable, np.ndarray]:
@@ -53,7 +53,7 @@ def test_past_that_a_warning_says_that_they_are_not_to_be_trusted(condition: flo
         warnings.simplefilter("always")
         solution = compiled.solve(A, np.ones(30))
         _, (report,) = compiled.vjp_and_reports(solution, np.ones(10))
-    assert report.error > 0.1  # nothing of such a derivative is right, and the bound says it
+    assert report.error > 0.9  # nothing of such a derivative is right, and the estimate says it
     assert any("not to be trusted" in str(warning.message) for warning in caught)
 
 
@@ -101,7 +101,7 @@ def test_no_wrong_gradient_is_silent(method: str, condition: float, seed: int) -
         assert not caught
 
 
-def test_a_bound_of_the_error_is_in_the_message() -> None:
+def test_an_estimate_of_the_error_is_in_the_message() -> None:
     problem, parameters, x, A = least_squares(1e8)
     compiled = optlayers.compile(problem, parameters, [x])
     solution = compiled.solve(A, np.ones(30))

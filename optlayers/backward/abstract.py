@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from optlayers.arrays import Vector
 from optlayers.errors import OptionError
 from optlayers.kkt import (
     DerivativeReport,
@@ -125,11 +126,15 @@ def right_hand_sides(
 
 
 def linear_solution(
-    system: SymmetricSystem, linearization: Linearization, settled: Settled, iterations: int
+    system: SymmetricSystem, linearization: Linearization, settled: Settled, iterations: int, null: Vector | None
 ) -> LinearSolution:
-    """(x, w) of solutions of the symmetric system."""
-    x, w = settled.solution[: len(linearization.x)], system.multiplier(linearization.D, settled.solution)
-    return LinearSolution(x, w, settled.residual, settled.singular, settled.error, iterations)
+    """(x, w) of solutions of the symmetric system, and of a vector of its null space."""
+
+    def split(z: Float[np.ndarray, "size k"]) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "m k"]]:
+        return z[: len(linearization.x)], system.multiplier(linearization.D, z)
+
+    free = None if null is None else split(null[:, None])
+    return LinearSolution(*split(settled.solution), settled.residual, settled.singular, settled.error, iterations, free)
 
 
 def finish(linearization: Linearization, solution: LinearSolution, method: str, transpose: bool) -> Differentiated:

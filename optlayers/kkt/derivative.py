@@ -85,14 +85,14 @@ class Derivative:
         g_data = self._linearization.cotangents(solution.x, solution.w)
         return g_data, derivative_report(self._linearization, solution, "sparse direct", True)
 
-    def ambiguity(self) -> Float[np.ndarray, "1 data"] | None:
-        """A cotangent of the data that may be added to any result of `vjp`, if there is one: the system is singular.
+    def ambiguity(self, transpose: bool) -> Float[np.ndarray, "1 out"] | None:
+        """What may be added to any result of `vjp`, or of `jvp`, if there is anything: the system is singular.
 
-        Along directions of the data that it does not vanish on, the solution is not differentiable: they move redundant
-        constraints apart, or the objective along a direction in which the solution is not unique.
+        Along directions of the data that a cotangent does not vanish on, the solution is not differentiable: they move
+        redundant constraints apart, or the objective along a direction in which the solution is not unique.
         """
         null = self._linear.null_vector()
-        return None if null is None else self._linearization.cotangents(null[0][:, None], null[1][:, None])
+        return None if null is None else self._linearization.products(null[0][:, None], null[1][:, None], transpose)
 
     def _solve(self, r1: Float[np.ndarray, "n k"], r2: Float[np.ndarray, "m k"]) -> LinearSolution:
         return self._linear.solve(r1, r2, self._tolerance, self._max_iterations)

@@ -28,6 +28,9 @@ CAUTION = 10.0
 """What the estimates of errors are multiplied by: of least squares of condition 1e7, they were up to 20 times too small
 in the units of the data without it."""
 
+MORE_ITERATIONS = 2
+"""Iterations of the later probes, in units of those of the first."""
+
 PROBES = 3
 """Most solves for each vector that M hardly sees."""
 
@@ -153,7 +156,9 @@ def _weakest(M: spla.LinearOperator, tolerance: float, limit: int, known: Vector
         p = p / _norm(p)
         run = _run(M, M.matvec(p), tolerance, limit)
         magnitude = max(magnitude, run.magnitude)
-        seen = run.solution if probe == 0 else seen
+        if probe == 0:
+            # What is left of p may be rounding, which no iterations bring to any tolerance.
+            seen, limit = run.solution, min(limit, MORE_ITERATIONS * max(run.iterations, 1))
         rest = _orthogonal(p - run.solution, aside)
         remains = _norm(rest)
         if remains == 0:
@@ -164,8 +169,11 @@ def _weakest(M: spla.LinearOperator, tolerance: float, limit: int, known: Vector
             break
     if remains <= RESOLVED or gain > NULL_ROUNDING * magnitude:
         return _Weakest(gain, None, magnitude)
+    # What is left of small singular values in the null vector is seen well by now.
+    p = p / remains
+    p = _orthogonal(p - _run(M, M.matvec(p), tolerance, limit).solution, aside)
     other = _norm(_run(M.adjoint(), seen, tolerance, limit).solution)
-    return _Weakest(_norm(seen) / other if other > 0 else np.inf, p / remains, magnitude)
+    return _Weakest(_norm(seen) / other if other > 0 else np.inf, p / _norm(p), magnitude)
 
 
 def _orthogonal(vector: Vector, unit: Vector | None) -> Vector:
