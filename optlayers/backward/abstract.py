@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -69,10 +70,11 @@ class AbstractBackward(abc.ABC):
     """Whether the method's derivative is that of the solution itself, whose derivative is known."""
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.tolerance) and self.tolerance > 0):
-            raise OptionError(f"{self.name}: tolerance must be a positive number, not {self.tolerance!r}.")
-        if self.max_iterations < 1:
-            raise OptionError(f"{self.name}: max_iterations must be at least 1, not {self.max_iterations!r}.")
+        check_positive(self.name, "tolerance", self.tolerance)
+        if not isinstance(self.max_iterations, Integral) or self.max_iterations < 1:
+            raise OptionError(
+                f"{self.name}: max_iterations must be an integer of at least 1, not {self.max_iterations!r}."
+            )
 
     @abc.abstractmethod
     def multiply(
@@ -85,6 +87,12 @@ class AbstractBackward(abc.ABC):
     ) -> list[Differentiated]:
         """J v for directions v of the data, giving tangents of (x, y) side by side; or J'v for cotangents of (x, y) if
         `transpose`, giving cotangents of the data. One entry for each element."""
+
+
+def check_positive(method: str, option: str, value: object) -> None:
+    """Raises `OptionError` unless the value is a positive, finite number."""
+    if not (isinstance(value, Real) and np.isfinite(float(value)) and float(value) > 0):
+        raise OptionError(f"{method}: {option} must be a positive number, not {value!r}.")
 
 
 def each(points: Points, threads: int, function: Callable[[int], Differentiated]) -> list[Differentiated]:
