@@ -72,6 +72,7 @@ class Smoothed(AbstractBackward):
                     residual=max(found.report.residual, central.residual),
                     iterations=central.steps,
                     method=self.name,
+                    error=max(found.report.error, central.error),
                 ),
             )
 

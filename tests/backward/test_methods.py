@@ -202,3 +202,13 @@ def test_methods_are_chosen_by_name_by_object_or_by_size() -> None:
             method(**options)
     with pytest.raises(OptionError, match="preconditioner must be one of columns, none"):
         LSMR(preconditioner="rows")
+
+
+@pytest.mark.parametrize("mu", [1e-10, 1e-14])
+def test_a_smoothing_that_rounding_drowns_is_reported(mu: float) -> None:
+    """The barrier of an exponential cone loses eps |v|^2 / mu: 2e-6 and more, and nothing silent."""
+    solved = random_conic_program(CONES["exponential"], 0)
+    structure = solved.program.structure
+    cotangents = np.ones((1, 1, structure.n + structure.m))
+    (result,) = Smoothed(mu=mu).multiply(SymmetricSystem(structure), points(solved), cotangents, True, 1)
+    assert result.report.error > 1e-6
