@@ -43,7 +43,7 @@ LINEAR_ACCURACY = 1e-9
 inaccuracy and passes through."""
 
 TRUSTED_ERROR = 1e-6
-"""Bound of a derivative's relative error above which a warning says that it is not to be trusted."""
+"""Estimate of a derivative's relative error above which a warning says that it is not to be trusted."""
 
 AMBIGUITY_TOLERANCE = 1e-8
 """Derivatives are ambiguous where a parameter moves the data by more than this part of an ambiguous cotangent."""
@@ -171,7 +171,7 @@ class ConeSolutionMap:
         inner = self._inward(vectors, transpose)
         flat = inner.reshape(count, int(np.prod(kept[1:])), inner.shape[-1])
         results = self.backward.multiply(self.system, self._points(residuals), flat, transpose, self._backward_threads)
-        reports = self._reported([result.report for result in results], axes)
+        reports = self._reported([result.report for result in results], axes, transpose)
         size = self.parametric.structure.data_size if transpose else sum(self.residual_sizes)
         products = np.array([result.values for result in results]).reshape(*kept, size)
         return axes.ungroup(self._outward(products, transpose)), reports
@@ -199,7 +199,7 @@ class ConeSolutionMap:
             transpose,
             self._backward_threads,
         )
-        self._reported(found.reports, axes)
+        self._reported(found.reports, axes, False)
         return axes.ungroup(self._outward(found.values, transpose))
 
     def _points(self, residuals: Residuals) -> Points:
@@ -233,18 +233,21 @@ class ConeSolutionMap:
         program = ConeProgram.from_data(self.parametric.structure, data)
         return solve_exactly(program, self.call.solver, self.system, self.refinement, self.call.direct)
 
-    def _reported(self, reports: Sequence[DerivativeReport], axes: BatchAxes) -> list[DerivativeReport]:
+    def _reported(
+        self, reports: Sequence[DerivativeReport], axes: BatchAxes, transpose: bool
+    ) -> list[DerivativeReport]:
         """The reports of the elements, judged, after warning of what they say."""
-        judged = [self._judge(report) for report in reports]
+        judged = [self._judge(report, transpose) for report in reports]
         self._warn_derivatives(judged, axes.batch)
         return judged
 
-    def _judge(self, report: DerivativeReport) -> DerivativeReport:
-        """The report, singular also where the parameters move the data along what leaves cotangents undetermined."""
+    def _judge(self, report: DerivativeReport, transpose: bool) -> DerivativeReport:
+        """The report, singular also where what may be added to the products is felt outside: the parameters move the
+        data along it, or the outputs move with it."""
         if report.ambiguity is None:
             return report
         size = float(np.abs(report.ambiguity).max(initial=0.0))
-        felt = float(np.abs(self.parametric.data.vjp(report.ambiguity)).max(initial=0.0))
+        felt = float(np.abs(self._outward(report.ambiguity, transpose)).max(initial=0.0))
         return dataclasses.replace(report, singular=report.singular or felt > AMBIGUITY_TOLERANCE * size)
 
     def _raise_failures(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:
@@ -288,8 +291,9 @@ class ConeSolutionMap:
             worst = max(doubtful, key=lambda place: reports[place].error)
             warn_user(
                 f"{len(doubtful)} of {len(reports)} derivatives are not to be trusted: the problem is so "
-                f"ill-conditioned that the bound of their relative error is {reports[worst].error:.1e}"
-                f"{_where(worst, batch)}. Scale the problem's data, or regularize the problem.",
+                f"ill-conditioned that their relative error is {reports[worst].error:.1e}"
+                f"{_where(worst, batch)}, as far as it can be estimated. Scale the problem's data, or "
+                "regularize the problem.",
                 AccuracyWarning,
             )
         inaccurate = [

@@ -135,3 +135,62 @@ def test_a_flat_direction_gets_the_minimum_norm_derivative(solver: str | None) -
     with pytest.warns(SingularWarning):
         (g_q,) = compiled.vjp(solution, np.ones(3))
     np.testing.assert_allclose(g_q, [-1.0, -1.0, 0.0], atol=1e-10)
+
+
+EVERY_METHOD: tuple[dict[str, str], ...] = (
+    *({"backward": name} for name in ("sparse direct", "batched dense", "minimum norm", "lsmr")),
+    {"derivative": "hsde"},
+)
+every_method = pytest.mark.parametrize("options", EVERY_METHOD, ids=str)
+
+
+@every_method
+def test_every_method_warns_in_both_modes_where_two_bounds_meet(options: dict[str, str]) -> None:
+    """x = min(a, b): at a = b the least-squares choice is the mean of the two."""
+    x, a, b = cp.Variable(), cp.Parameter(), cp.Parameter()
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.square(x) - x), [x <= a, x <= b]), [a, b], [x], **options)
+    solution = compiled.solve(np.array(0.3), np.array(0.3))
+    with pytest.warns(SingularWarning, match="not differentiable"):
+        gradients = compiled.vjp(solution, np.array(1.0))
+    np.testing.assert_allclose(gradients, [0.5, 0.5], atol=1e-12)
+    with pytest.warns(SingularWarning, match="not differentiable"):
+        (dx,) = compiled.jvp(solution, np.array(1.0), np.array(0.0))
+    np.testing.assert_allclose(dx, 0.5, atol=1e-12)
+
+
+@every_method
+def test_every_method_takes_the_minimum_norm_where_equalities_are_redundant(options: dict[str, str]) -> None:
+    """The projection of c on {A z = b}, A of rank 2 with three rows: z moves by pinv(A) db."""
+    A = np.array([[1.0, 1.0], [1.0, -1.0], [2.0, 0.0]])
+    z, c, b = cp.Variable(2), cp.Parameter(2), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(z - c)), [A @ z == b])
+    compiled = optlayers.compile(problem, [c, b], [z], **options)
+    solution = compiled.solve(np.array([1.0, 2.0]), A @ [0.75, 0.25])
+    cotangent = np.array([1.0, 0.3])
+    with pytest.warns(SingularWarning, match="not differentiable"):
+        _, g_b = compiled.vjp(solution, cotangent)
+    reference = optlayers.compile(problem, [c, b], [z], backward="sparse direct")
+    with pytest.warns(SingularWarning):
+        _, expected = reference.vjp(reference.solve(np.array([1.0, 2.0]), A @ [0.75, 0.25]), cotangent)
+    np.testing.assert_allclose(g_b, expected, atol=1e-10)
+    np.testing.assert_allclose(A.T @ g_b, cotangent, atol=1e-10)
+
+
+@every_method
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_loose_box_makes_nothing_of_a_gradient_ambiguous(options: dict[str, str], seed: int, absolute: bool) -> None:
+    """Least squares of condition 1e4 with a box a hundred times away: x = pinv(A) b, and nobody warns."""
+    rng = np.random.default_rng(seed)
+    left, _ = np.linalg.qr(rng.standard_normal((12, 6)))
+    right, _ = np.linalg.qr(rng.standard_normal((6, 6)))
+    sizes = np.geomspace(1, 1e-4, 6)
+    A, b_value, g = left * sizes @ right.T, rng.standard_normal(12), rng.standard_normal(6)
+    pseudoinverse = right / sizes @ left.T
+    limit = 100 * np.abs(pseudoinverse @ b_value).max()
+    x, b = cp.Variable(6), cp.Parameter(12)
+    box = [cp.abs(x) <= limit] if absolute else [x <= limit, x >= -limit]
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), box), [b], [x], **options)
+    (g_b,) = compiled.vjp(compiled.solve(b_value), g)
+    expected = pseudoinverse.T @ g
+    np.testing.assert_allclose(g_b, expected, rtol=0, atol=1e-6 * np.abs(expected).max())

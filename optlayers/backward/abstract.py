@@ -5,11 +5,13 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
+from optlayers.arrays import Vector
 from optlayers.errors import OptionError
 from optlayers.kkt import (
     DerivativeReport,
@@ -68,10 +70,11 @@ class AbstractBackward(abc.ABC):
     """Whether the method's derivative is that of the solution itself, whose derivative is known."""
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.tolerance) and self.tolerance > 0):
-            raise OptionError(f"{self.name}: tolerance must be a positive number, not {self.tolerance!r}.")
-        if self.max_iterations < 1:
-            raise OptionError(f"{self.name}: max_iterations must be at least 1, not {self.max_iterations!r}.")
+        check_positive(self.name, "tolerance", self.tolerance)
+        if not isinstance(self.max_iterations, Integral) or self.max_iterations < 1:
+            raise OptionError(
+                f"{self.name}: max_iterations must be an integer of at least 1, not {self.max_iterations!r}."
+            )
 
     @abc.abstractmethod
     def multiply(
@@ -84,6 +87,12 @@ class AbstractBackward(abc.ABC):
     ) -> list[Differentiated]:
         """J v for directions v of the data, giving tangents of (x, y) side by side; or J'v for cotangents of (x, y) if
         `transpose`, giving cotangents of the data. One entry for each element."""
+
+
+def check_positive(method: str, option: str, value: object) -> None:
+    """Raises `OptionError` unless the value is a positive, finite number."""
+    if not (isinstance(value, Real) and np.isfinite(float(value)) and float(value) > 0):
+        raise OptionError(f"{method}: {option} must be a positive number, not {value!r}.")
 
 
 def each(points: Points, threads: int, function: Callable[[int], Differentiated]) -> list[Differentiated]:
@@ -125,16 +134,18 @@ def right_hand_sides(
 
 
 def linear_solution(
-    system: SymmetricSystem, linearization: Linearization, settled: Settled, iterations: int
+    system: SymmetricSystem, linearization: Linearization, settled: Settled, iterations: int, null: Vector | None
 ) -> LinearSolution:
-    """(x, w) of solutions of the symmetric system."""
-    x, w = settled.solution[: len(linearization.x)], system.multiplier(linearization.D, settled.solution)
-    return LinearSolution(x, w, settled.residual, settled.singular, settled.error, iterations)
+    """(x, w) of solutions of the symmetric system, and of a vector of its null space."""
+
+    def split(z: Float[np.ndarray, "size k"]) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "m k"]]:
+        return z[: len(linearization.x)], system.multiplier(linearization.D, z)
+
+    free = None if null is None else split(null[:, None])
+    return LinearSolution(*split(settled.solution), settled.residual, settled.singular, settled.error, iterations, free)
 
 
 def finish(linearization: Linearization, solution: LinearSolution, method: str, transpose: bool) -> Differentiated:
     """The products that the solutions are, and their report."""
-    report = derivative_report(linearization, solution, method)
-    if transpose:
-        return Differentiated(linearization.cotangents(solution.x, solution.w), report)
-    return Differentiated(np.concatenate(linearization.tangents(solution.x, solution.w), axis=1), report)
+    report = derivative_report(linearization, solution, method, transpose)
+    return Differentiated(linearization.products(solution.x, solution.w, transpose), report)

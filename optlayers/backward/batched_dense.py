@@ -17,7 +17,7 @@ from optlayers.backward.abstract import (
     linear_solution,
     right_hand_sides,
 )
-from optlayers.kkt import DenseSystem, SymmetricSystem, is_solution, settle
+from optlayers.kkt import SUSPICIOUS_GAIN, DenseSystem, SymmetricSystem, is_solution, rounding_error, settle
 
 
 @final
@@ -49,14 +49,22 @@ class BatchedDense(AbstractBackward):
             K[place] = system.matrix(system.fill(at.scaled.program, at.D).values).toarray()
             right[place] = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
         solution, iterations = self._solve(K, right)
-        unsolved, bound = ~is_solution(right, solution, right - K @ solution), _error_bound(K, right, solution)
+        inverse, gain = _inverses(K)
+        unsolved, error = (
+            ~is_solution(right, solution, right - K @ solution),
+            rounding_error(inverse, K, right, solution),
+        )
         results = []
         for place, at in enumerate(linearizations):
-            least_squares = DenseSystem(K[place]).least_squares
-            settled = settle(K[place], right[place], solution[place], unsolved[place], least_squares)
-            found = linear_solution(system, at, settled, iterations)
-            error = np.where(unsolved[place], found.error, bound[place])
-            results.append(finish(at, dataclasses.replace(found, error=error), self.name, transpose))
+            dense = DenseSystem(K[place], system.positive)
+            suspicious = bool(unsolved[place].any()) or not gain[place] <= SUSPICIOUS_GAIN
+            null = dense.null_vector if suspicious else None
+            # The residual of a solution of a singular system is small whatever is added of its null space.
+            left_over = unsolved[place] | (null is not None)
+            settled = settle(K[place], right[place], solution[place], left_over, dense.least_squares)
+            found = linear_solution(system, at, settled, iterations, null)
+            trusted = np.where(left_over, found.error, error[place])
+            results.append(finish(at, dataclasses.replace(found, error=trusted), self.name, transpose))
         return results
 
     def _solve(
@@ -79,14 +87,11 @@ class BatchedDense(AbstractBackward):
         return solution, self.max_iterations
 
 
-def _error_bound(
-    K: Float[np.ndarray, "B size size"], right: Float[np.ndarray, "B size k"], solution: Float[np.ndarray, "B size k"]
-) -> Float[np.ndarray, "B k"]:
-    """A bound of the largest error, relative to the largest entry: |K^-1| eps (|K| |z| + |r|) (Skeel, 1980)."""
+def _inverses(K: Float[np.ndarray, "B size size"]) -> tuple[Float[np.ndarray, "B size size"], Float[np.ndarray, " B"]]:
+    """The inverses, and their largest entries relative to those of K; not a number for all if a pivot is zero."""
     try:
-        inverse = np.abs(np.linalg.inv(K))
+        inverse = np.linalg.inv(K)
     except np.linalg.LinAlgError:
-        return np.zeros((len(K), right.shape[2]))  # then every column is unsolved
-    rounding = np.finfo(np.float64).eps * (np.abs(K) @ np.abs(solution) + np.abs(right))
-    largest = np.abs(solution).max(axis=1, initial=0.0)
-    return np.asarray((inverse @ rounding).max(axis=1, initial=0.0) / np.where(largest > 0, largest, 1.0))
+        return np.full_like(K, np.nan), np.full(len(K), np.nan)
+    sizes = [np.abs(part).max(axis=(1, 2), initial=0.0) for part in (K, inverse)]
+    return inverse, sizes[0] * sizes[1]

@@ -45,6 +45,11 @@ def choose_backward(cost: Cost, backward: str | AbstractBackward | None, derivat
                 f"derivative='hsde' is matrix-free: its method is LSMR, not {backward.name}. Leave backward out, or "
                 "give LSMR with the tolerance and iterations that you want."
             )
+        if backward.preconditioner != LSMR.preconditioner:
+            raise OptionError(
+                f"derivative='hsde' scales its equations itself: LSMR's preconditioner={backward.preconditioner!r} has "
+                "no effect there. Leave preconditioner out."
+            )
         return Homogeneous(backward.tolerance, backward.max_iterations)
     if backward is not None:
         return backward

@@ -17,7 +17,7 @@ from optlayers.backward.abstract import (
     linear_solution,
     right_hand_sides,
 )
-from optlayers.kkt import DenseSystem, SymmetricSystem, settle
+from optlayers.kkt import SMALLEST_EIGENVALUE, DenseSystem, SymmetricSystem, settle
 
 
 @final
@@ -26,10 +26,11 @@ class MinimumNorm(AbstractBackward):
     """The pseudo-inverse of the symmetric system, by its eigenvalues: the documented answer at singular points.
 
     Eigenvalues below `tolerance` of the largest count as zero, so that directions in which the solution is nearly free
-    can be left out too. `max_iterations` refinements follow within the range. Dense: the cost is cubic in the size.
+    can be left out too; those that are rounding, though the system is not singular, are reported as an error.
+    `max_iterations` refinements follow within the range. Dense: the cost is cubic in the size.
     """
 
-    tolerance: float = 1e-13
+    tolerance: float = SMALLEST_EIGENVALUE
     max_iterations: int = 2
 
     name: ClassVar[str] = "minimum norm"
@@ -45,20 +46,17 @@ class MinimumNorm(AbstractBackward):
         def element(place: int) -> Differentiated:
             at = points.linearization(place)
             K = system.matrix(system.fill(at.scaled.program, at.D).values).toarray()
-            dense = DenseSystem(K)
-
-            def least_squares(
-                right: Float[np.ndarray, "size k"],
-            ) -> tuple[Float[np.ndarray, "size k"], Float[np.ndarray, "size k"], float]:
-                solution, left, error = dense.least_squares(right, self.tolerance)
-                for _ in range(self.max_iterations):
-                    correction, left, _ = dense.least_squares(left, self.tolerance)
-                    solution = solution + correction
-                return solution, left, error
-
+            dense = DenseSystem(K, system.positive)
             right = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
             everything = np.ones(right.shape[1], dtype=np.bool_)
-            settled = settle(K, right, np.zeros_like(right), everything, least_squares)
-            return finish(at, linear_solution(system, at, settled, self.max_iterations), self.name, transpose)
+            settled = settle(
+                K,
+                right,
+                np.zeros_like(right),
+                everything,
+                lambda columns: dense.least_squares(columns, self.tolerance, self.max_iterations),
+            )
+            found = linear_solution(system, at, settled, self.max_iterations, dense.null_vector)
+            return finish(at, found, self.name, transpose)
 
         return each(points, threads, element)

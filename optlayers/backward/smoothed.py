@@ -9,8 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each, multiply_by
-from optlayers.errors import OptionError
+from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, check_positive, each, multiply_by
 from optlayers.kkt import SymmetricSystem, central_point, differentiate
 
 
@@ -40,8 +39,7 @@ class Smoothed(AbstractBackward):
     twice_differentiable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.mu) and self.mu > 0):
-            raise OptionError(f"{self.name}: mu must be a positive number, not {self.mu!r}.")
+        check_positive(self.name, "mu", self.mu)
         AbstractBackward.__post_init__(self)
 
     def multiply(
@@ -74,6 +72,7 @@ class Smoothed(AbstractBackward):
                     residual=max(found.report.residual, central.residual),
                     iterations=central.steps,
                     method=self.name,
+                    error=max(found.report.error, central.error),
                 ),
             )
 

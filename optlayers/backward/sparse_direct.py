@@ -39,9 +39,7 @@ class SparseDirect(AbstractBackward):
             linearization = points.linearization(place)
             with differentiate(system, linearization, self.tolerance, self.max_iterations) as derivative:
                 found = multiply_by(derivative, vectors[place], points.structure.n, transpose)
-                if not transpose:
-                    return found
-                report = dataclasses.replace(found.report, ambiguity=derivative.ambiguity())
+                report = dataclasses.replace(found.report, ambiguity=derivative.ambiguity(transpose))
                 return Differentiated(found.values, report)
 
         return each(points, threads, element)

@@ -4,7 +4,7 @@ from optlayers.kkt.central_path import CentralPoint, central_point
 from optlayers.kkt.certificate import proves_infeasible, proves_unbounded
 from optlayers.kkt.cost import Cost
 from optlayers.kkt.data_derivative import data_jvp, data_vjp, matrix_cotangents, matrix_products
-from optlayers.kkt.dense import DenseSystem, is_solution
+from optlayers.kkt.dense import SMALLEST_EIGENVALUE, SUSPICIOUS_GAIN, DenseSystem, is_solution, rounding_error
 from optlayers.kkt.derivative import Derivative, DerivativeReport, derivative_report, differentiate
 from optlayers.kkt.homogeneous import HomogeneousDerivative, differentiate_homogeneous
 from optlayers.kkt.least_squares import least_squares
@@ -17,6 +17,8 @@ from optlayers.kkt.singular import Settled, settle
 from optlayers.kkt.symmetric_system import SymmetricSystem
 
 __all__ = [
+    "SMALLEST_EIGENVALUE",
+    "SUSPICIOUS_GAIN",
     "CentralPoint",
     "Cost",
     "DenseSystem",
@@ -50,5 +52,6 @@ __all__ = [
     "refine",
     "relative_residual",
     "residual_operator",
+    "rounding_error",
     "settle",
 ]

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
-from optlayers.cones import BlockDerivative
+from optlayers.cones import BlockDerivative, Dual, Exponential, Power
+from optlayers.errors import DerivativeError
 from optlayers.kkt.factorization import AbstractFactorization, SingularMatrixError
 from optlayers.kkt.linear_solve import LinearSystem
 from optlayers.kkt.linearization import Linearization
@@ -32,11 +33,15 @@ SUFFICIENT_DECREASE = 1e-4
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class CentralPoint:
-    """The linearization at the point, with the smoothed derivative for D, its relative residual, and the steps."""
+    """The linearization at the point, with the smoothed derivative for D, its relative residual, and the steps.
+
+    error: an estimate of the relative error of D by rounding.
+    """
 
     linearization: Linearization
     residual: float
     steps: int
+    error: float
 
 
 @final
@@ -87,7 +92,18 @@ def central_point(
     linearization = Linearization(
         solution.program, current.x * scaled.columns, current.y * scaled.rows, scaled, current.D, 0
     )
-    return CentralPoint(linearization, current.size / scale, steps)
+    return CentralPoint(linearization, current.size / scale, steps, _rounding_error(program, current.v, mu))
+
+
+def _rounding_error(program: ConeProgram, v: Vector, mu: float) -> float:
+    """eps |v|^2 / mu over the exponential and power cones, whose barriers are evaluated at points that close to the
+    boundary; the other cones' smoothed projections have closed forms without cancellation."""
+    sizes = [0.0]
+    for run in program.structure.cones.runs:
+        cone = run.cone.cone if isinstance(run.cone, Dual) else run.cone
+        if isinstance(cone, Exponential | Power):
+            sizes.append(float((run.take(np, v) ** 2).sum(axis=-1).max(initial=0.0)))
+    return float(np.finfo(np.float64).eps * max(sizes) / mu)
 
 
 def _newton(
@@ -122,6 +138,13 @@ def _newton(
 
 
 def _evaluate(program: ConeProgram, x: Vector, v: Vector, mu: float) -> _Iterate:
-    y, D = program.structure.cones.smoothed(np, v, mu)
+    try:
+        with np.errstate(all="ignore"):
+            y, D = program.structure.cones.smoothed(np, v, mu)
+    except np.linalg.LinAlgError:
+        raise DerivativeError(
+            f"the smoothed projection with mu={mu:.0e} is beyond rounding for multipliers and slacks of size "
+            f"{np.abs(v).max(initial=0.0):.0e}. Choose a larger mu, or scale the problem's data."
+        ) from None
     dual = program.P @ x + program.A_transposed @ y + program.q
     return _Iterate(x, v, y, D, dual, program.A @ x + y - v - program.b)

@@ -31,8 +31,8 @@ class DerivativeReport:
     weakly_active: the number of kinks that the point is on, where the cones' documented choice was taken.
     iterations: those of the linear solver, the most over the vectors; for a direct method its refinement steps.
     method: the name of the method.
-    error: a bound of the relative error where the system is ill-conditioned; zero where it is not, or not known.
-    ambiguity: a cotangent of the data that may be added to the result, if one was found: the system is singular.
+    error: an estimate of the relative error, in equilibrated variables; zero where refinement was enough.
+    ambiguity: what may be added to the products with vectors, if anything was found: the system is singular.
     """
 
     residual: float
@@ -41,10 +41,12 @@ class DerivativeReport:
     iterations: int = 0
     method: str = "sparse direct"
     error: float = 0.0
-    ambiguity: Float[np.ndarray, "1 data"] | None = None
+    ambiguity: Float[np.ndarray, "1 out"] | None = None
 
 
-def derivative_report(linearization: Linearization, solution: LinearSolution, method: str) -> DerivativeReport:
+def derivative_report(
+    linearization: Linearization, solution: LinearSolution, method: str, transpose: bool
+) -> DerivativeReport:
     """The report of solutions of the linearised optimality conditions."""
     return DerivativeReport(
         float(solution.residual.max(initial=0.0)),
@@ -53,6 +55,7 @@ def derivative_report(linearization: Linearization, solution: LinearSolution, me
         solution.iterations,
         method,
         float(solution.error.max(initial=0.0)),
+        None if solution.null is None else linearization.products(*solution.null, transpose),
     )
 
 
@@ -72,7 +75,7 @@ class Derivative:
         """(dx, dy) for each direction of the data."""
         solution = self._solve(*self._linearization.forward(d_data))
         dx, dy = self._linearization.tangents(solution.x, solution.w)
-        return dx, dy, derivative_report(self._linearization, solution, "sparse direct")
+        return dx, dy, derivative_report(self._linearization, solution, "sparse direct", False)
 
     def vjp(
         self, g_x: Float[np.ndarray, "k n"], g_y: Float[np.ndarray, "k m"]
@@ -80,16 +83,16 @@ class Derivative:
         """The cotangents of the data for each pair of cotangents of x and y."""
         solution = self._solve(*self._linearization.reverse(g_x, g_y))
         g_data = self._linearization.cotangents(solution.x, solution.w)
-        return g_data, derivative_report(self._linearization, solution, "sparse direct")
+        return g_data, derivative_report(self._linearization, solution, "sparse direct", True)
 
-    def ambiguity(self) -> Float[np.ndarray, "1 data"] | None:
-        """A cotangent of the data that may be added to any result of `vjp`, if there is one: the system is singular.
+    def ambiguity(self, transpose: bool) -> Float[np.ndarray, "1 out"] | None:
+        """What may be added to any result of `vjp`, or of `jvp`, if there is anything: the system is singular.
 
-        Along directions of the data that it does not vanish on, the solution is not differentiable: they move redundant
-        constraints apart, or the objective along a direction in which the solution is not unique.
+        Along directions of the data that a cotangent does not vanish on, the solution is not differentiable: they move
+        redundant constraints apart, or the objective along a direction in which the solution is not unique.
         """
         null = self._linear.null_vector()
-        return None if null is None else self._linearization.cotangents(null[0][:, None], null[1][:, None])
+        return None if null is None else self._linearization.products(null[0][:, None], null[1][:, None], transpose)
 
     def _solve(self, r1: Float[np.ndarray, "n k"], r2: Float[np.ndarray, "m k"]) -> LinearSolution:
         return self._linear.solve(r1, r2, self._tolerance, self._max_iterations)

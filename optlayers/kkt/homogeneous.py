@@ -60,6 +60,7 @@ class _Scaled:
     program: ConeProgram
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, " m"]
+    v: Float[np.ndarray, " m"]
     D: BlockDerivative
     weakly_active: int
     columns: Float[np.ndarray, " n"]
@@ -81,39 +82,63 @@ class HomogeneousDerivative:
         self, d_data: Float[np.ndarray, "k data"]
     ) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "k m"], DerivativeReport]:
         """(dx, dy) for each direction of the data."""
-        at, scaled, n = self._at, self._scaled, len(self._scaled.x)
+        at, scaled = self._at, self._scaled
         r1, r2 = data_jvp(at.program.structure, at.x, at.y, d_data)
         gap = _gap_jvp(at.program.structure, at.x, at.y, d_data) / scaled.objective / self._map.row
         r1, r2 = r1 * scaled.columns / scaled.objective, r2 / scaled.slacks
         right = np.concatenate([r1, r2, gap[:, None]], axis=1).T
-        found = least_squares(self._map.operator(), right, self._tolerance, self._max_iterations)
-        dz_x, dz_v, dw = found.solution[:n].T, found.solution[n:-1].T, found.solution[-1][:, None] / self._map.column
-        dx, dy = dz_x - scaled.x * dw, scaled.D.apply_each(np, dz_v) - scaled.y * dw
-        return dx * scaled.columns, dy * scaled.rows, self._report(found)
+        found = least_squares(
+            self._map.operator(), right, self._tolerance, self._max_iterations, self._map.null_vector()
+        )
+        dx, dy = self._tangents(found.solution)
+        idle = None if found.idle is None else np.concatenate(self._tangents(found.idle[:, None]), axis=1)
+        return dx, dy, self._report(found, idle)
 
     def vjp(
         self, g_x: Float[np.ndarray, "k n"], g_y: Float[np.ndarray, "k m"]
     ) -> tuple[Float[np.ndarray, "k data"], DerivativeReport]:
         """The cotangents of the data for each pair of cotangents of x and y."""
-        at, scaled, n = self._at, self._scaled, len(self._scaled.x)
+        scaled = self._scaled
         g_x, g_y = g_x * scaled.columns, g_y * scaled.rows
         g_w = -(g_x @ scaled.x + g_y @ scaled.y) / self._map.column
         right = np.concatenate([g_x, scaled.D.apply_each(np, g_y), g_w[:, None]], axis=1).T
-        found = least_squares(self._map.operator().adjoint(), right, self._tolerance, self._max_iterations)
-        u = found.solution[:n].T * scaled.columns / scaled.objective
-        t = found.solution[n:-1].T / scaled.slacks
-        gap = found.solution[-1] / self._map.row / scaled.objective
-        structure = at.program.structure
-        g_data = data_vjp(structure, at.x, at.y, u, t) + _gap_vjp(structure, at.x, at.y, gap)
-        return g_data, self._report(found)
+        found = least_squares(
+            self._map.operator().adjoint(),
+            right,
+            self._tolerance,
+            self._max_iterations,
+            self._map.left_null_vector(),
+        )
+        idle = None if found.idle is None else self._cotangents(found.idle[:, None])
+        return self._cotangents(found.solution), self._report(found, idle)
 
-    def _report(self, found: LeastSquares) -> DerivativeReport:
+    def _tangents(self, z: Float[np.ndarray, "size k"]) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "k m"]]:
+        """(dx, dy) of solutions of M z = r."""
+        scaled, n = self._scaled, len(self._scaled.x)
+        dz_x, dz_v, dw = z[:n].T, z[n:-1].T, z[-1][:, None] / self._map.column
+        dx, dy = dz_x - scaled.x * dw, scaled.D.apply_each(np, dz_v) - scaled.y * dw
+        return dx * scaled.columns, dy * scaled.rows
+
+    def _cotangents(self, p: Float[np.ndarray, "size k"]) -> Float[np.ndarray, "k data"]:
+        """The cotangents of the data of solutions of M'p = g."""
+        at, scaled, n = self._at, self._scaled, len(self._scaled.x)
+        u, t = p[:n].T * scaled.columns / scaled.objective, p[n:-1].T / scaled.slacks
+        gap = p[-1] / self._map.row / scaled.objective
+        structure = at.program.structure
+        g_data: Float[np.ndarray, "k data"] = data_vjp(structure, at.x, at.y, u, t) + _gap_vjp(
+            structure, at.x, at.y, gap
+        )
+        return g_data
+
+    def _report(self, found: LeastSquares, ambiguity: Float[np.ndarray, "1 out"] | None) -> DerivativeReport:
         return DerivativeReport(
             float(found.relative_residual.max(initial=0.0)),
             bool(found.singular.any()),
             self._scaled.weakly_active,
             found.iterations,
             "homogeneous",
+            float(found.error.max(initial=0.0)),
+            ambiguity,
         )
 
 
@@ -149,6 +174,7 @@ def _scale(at: Linearization) -> _Scaled:
         ),
         x / alpha,
         y / beta,
+        v,
         cones.derivative(np, v, zero),
         int(cones.kinks(np, v, zero).sum()),
         at.scaled.columns * alpha,
@@ -166,11 +192,19 @@ class _HomogeneousMap:
         program, x, D = scaled.program, scaled.x, scaled.D
         Px = program.P @ x
         curvature = float(x @ Px)
-        self._program, self._D = program, D
+        self._program, self._D, self._x, self._y, self._v = program, D, x, scaled.y, scaled.v
         self._gradient = 2 * Px + program.q
         self.column = _norm(program.q, program.b, curvature)
         self.row = _norm(self._gradient, D.apply(np, program.b), curvature)
         self._corner = curvature / self.column / self.row
+
+    def null_vector(self) -> Vector:
+        """(x, v, 1): M z = 0, since H is homogeneous."""
+        return np.concatenate([self._x, self._v, [self.column]])
+
+    def left_null_vector(self) -> Vector:
+        """(x, -y, 1): M'p = 0, since Px + A'y + q = 0, Ax - b = -s, D y = y and D s = 0."""
+        return np.concatenate([self._x, -self._y, [self.row]])
 
     def operator(self) -> spla.LinearOperator:
         """M."""

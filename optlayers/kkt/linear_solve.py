@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from optlayers.arrays import Mask, Vector
 from optlayers.cones import BlockDerivative
-from optlayers.kkt.dense import LARGEST_GAIN, Columns, DenseSystem
+from optlayers.kkt.dense import LARGEST_GAIN, Columns, DenseSystem, Projected, is_null
 from optlayers.kkt.factorization import AbstractFactorization, SingularMatrixError
 from optlayers.kkt.singular import largest, settle
 from optlayers.kkt.symmetric_system import SymmetricSystem
@@ -53,9 +53,9 @@ NULL_TOLERANCE = 1e-6
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearSolution:
     """`x` and `w` solve the system for each column of the right-hand side; `residual` and `singular` are those of
-    `Settled`, in equilibrated variables. `error` bounds the relative error where the system is so ill-conditioned that
-    it was solved densely, and is zero where refinement was enough. `iterations` counts the steps of the solver, the
-    most over the columns.
+    `Settled`, in equilibrated variables. `error` is an estimate of the relative error, zero where refinement was
+    enough. `iterations` counts the steps of the solver, the most over the columns. `null` is (x, w) of a vector of the
+    null space of the system, if it has one and it was looked for.
     """
 
     x: Float[np.ndarray, "n k"]
@@ -64,6 +64,7 @@ class LinearSolution:
     singular: Bool[np.ndarray, " k"]
     error: Float[np.ndarray, " k"]
     iterations: int
+    null: tuple[Float[np.ndarray, "n 1"], Float[np.ndarray, "m 1"]] | None = None
 
 
 @final
@@ -83,6 +84,7 @@ class LinearSystem:
         filled = system.fill(program, D)
         self._K = system.matrix(filled.values)
         self._kept = filled.kept
+        self._positive = system.positive
         self._factorization = factorization
         regularization = REGULARIZATION
         while True:
@@ -117,7 +119,7 @@ class LinearSystem:
         )
 
     def _pivot(self, right: Columns, solution: Columns, residual: Columns, unsolved: Mask) -> Vector:
-        """Solve the unsolved columns densely by LU, in place; those that it solves are no longer unsolved. The bounds
+        """Solve the unsolved columns densely by LU, in place; those that it solves are no longer unsolved. Estimates
         of their errors, zero for other columns."""
         error = np.zeros(right.shape[1])
         if not unsolved.any() or self._dense is None:
@@ -145,9 +147,19 @@ class LinearSystem:
             if size <= NULL_TOLERANCE:
                 return None
             if float(largest(self._K @ probe)[0]) <= size / LARGEST_GAIN:
-                probe = probe / size
-                return probe[: self._n, 0], self._system.multiplier(self._D, probe)[:, 0]
+                return self._purified(probe[:, 0] / size)
         return None
+
+    def _purified(self, vector: Vector) -> tuple[Vector, Vector] | None:
+        """(x, w) of a vector that K makes small, if it is a null vector; else of one that is, if there is any."""
+        if not is_null(self._K, self._positive, vector):
+            # Directions of small eigenvalues are mixed with those of the null space, or there is no other.
+            kept = self._dense.null_vector if self._dense is not None else None
+            if kept is None:
+                return None
+            vector = np.zeros_like(vector)
+            vector[self._kept] = kept
+        return vector[: self._n], self._system.multiplier(self._D, vector[:, None])[:, 0]
 
     def direction(self, r1: Vector, r2: Vector) -> tuple[Vector, Vector]:
         """(x, w) by refinement, or by LU with pivoting where the system is ill-conditioned, never by least squares: a
@@ -185,17 +197,18 @@ class LinearSystem:
         kept = np.flatnonzero(self._kept)
         if len(kept) > DENSE_LIMIT:
             return None
-        return DenseSystem(self._K[kept][:, kept].toarray())
+        return DenseSystem(self._K[kept][:, kept].toarray(), self._positive[kept])
 
-    def _least_squares(self, right: Columns) -> tuple[Columns, Columns, float]:
+    def _least_squares(self, right: Columns) -> Projected:
         if self._dense is None:
-            return *self._project(right), 0.0
-        solution, residual = np.zeros_like(right), np.zeros_like(right)
-        solution[self._kept], residual[self._kept], error = self._dense.least_squares(right[self._kept])
-        return solution, residual, error
+            return self._project(right)
+        found = self._dense.least_squares(right[self._kept])
+        solution, outside = np.zeros_like(right), np.zeros_like(right)
+        solution[self._kept], outside[self._kept] = found.solution, found.outside
+        return Projected(solution, outside, found.error)
 
-    def _project(self, right: Columns) -> tuple[Columns, Columns]:
-        """The solution of minimum norm for the part of the right-hand side in the range, and its residual.
+    def _project(self, right: Columns) -> Projected:
+        """The solution of minimum norm for the part of the right-hand side in the range.
 
         With M = (K + E)^-1, E the regularization: refinement leaves the residual (E M)^j right, which tends to the
         projection on the null space of K (for these E the null space is invariant), and so does (M E)^j solution.
@@ -203,13 +216,11 @@ class LinearSystem:
         outside = right
         for _ in range(PROJECTIONS):
             outside = self._weigh(self._factorization.solve(outside))
-        projected = right - outside
-        solution, *_ = self._refine(projected, REFINEMENTS)
+        solution, *_ = self._refine(right - outside, REFINEMENTS)
         idle = solution
         for _ in range(PROJECTIONS):
             idle = self._factorization.solve(self._weigh(idle))
-        solution = solution - idle
-        return solution, projected - self._K @ solution
+        return Projected(solution - idle, outside, np.zeros(right.shape[1]))
 
     def _solve_regularized(self, right: Columns) -> Columns:
         """(K + E)^-1 right, refined once: the factorization alone leaves errors of rounding / regularization."""

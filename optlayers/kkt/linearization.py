@@ -65,6 +65,12 @@ class Linearization:
         """The cotangents of the data of the solutions (u, t)."""
         return data_vjp(self.program.structure, self.x, self.y, *self.tangents(x, w))
 
+    def products(
+        self, x: Float[np.ndarray, "n k"], w: Float[np.ndarray, "m k"], transpose: bool
+    ) -> Float[np.ndarray, "k out"]:
+        """The cotangents of the data if `transpose`, else (dx, dy) side by side."""
+        return self.cotangents(x, w) if transpose else np.concatenate(self.tangents(x, w), axis=1)
+
 
 def linearize(program: ConeProgram, x: Vector, v: Vector) -> Linearization:
     """The linearization at the solution (x, v = y - s)."""

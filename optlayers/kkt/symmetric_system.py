@@ -135,6 +135,11 @@ class SymmetricSystem:
         values[layout.diagonal[n:]] = diagonal[n:]
         return SystemValues(values, kept)
 
+    @property
+    def positive(self) -> Bool[np.ndarray, " size"]:
+        """The rows of the diagonal blocks of K that are positive semidefinite: all but the second."""
+        return self.regularization(1.0, 1.0, 1.0) > 0
+
     def regularization(self, rho: float, delta: float, multipliers: float) -> Vector:
         """The diagonal of a matrix to add to K: rho, -delta and `multipliers` in its three blocks."""
         regularization = np.full(self.size, multipliers)

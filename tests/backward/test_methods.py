@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from cone_programs import CONES, Solved, dense_program, dense_tangents, random_conic_program
@@ -185,12 +187,28 @@ def test_methods_are_chosen_by_name_by_object_or_by_size() -> None:
     for arguments, message in (
         ((small, "magic", "kkt"), "there is no backward method 'magic'"),
         ((small, None, "magic"), "derivative must be one of kkt, hsde"),
+        ((small, LSMR(preconditioner="none"), "hsde"), "scales its equations itself"),
         ((small, "smoothed", "hsde"), "its method is LSMR, not smoothed"),
     ):
         with pytest.raises(OptionError, match=message):
             choose_backward(*arguments)
-    for build in (lambda: LSMR(tolerance=0.0), lambda: LSMR(max_iterations=0), lambda: Smoothed(mu=-1.0)):
+    wrong: list[tuple[type[AbstractBackward], dict[str, Any]]] = [
+        (LSMR, {"tolerance": 0.0}),
+        (LSMR, {"max_iterations": 0}),
+        (Smoothed, {"mu": -1.0}),
+    ]
+    for method, options in wrong:
         with pytest.raises(OptionError, match="must be"):
-            build()
+            method(**options)
     with pytest.raises(OptionError, match="preconditioner must be one of columns, none"):
         LSMR(preconditioner="rows")
+
+
+@pytest.mark.parametrize("mu", [1e-10, 1e-14])
+def test_a_smoothing_that_rounding_drowns_is_reported(mu: float) -> None:
+    """The barrier of an exponential cone loses eps |v|^2 / mu: 2e-6 and more, and nothing silent."""
+    solved = random_conic_program(CONES["exponential"], 0)
+    structure = solved.program.structure
+    cotangents = np.ones((1, 1, structure.n + structure.m))
+    (result,) = Smoothed(mu=mu).multiply(SymmetricSystem(structure), points(solved), cotangents, True, 1)
+    assert result.report.error > 1e-6
