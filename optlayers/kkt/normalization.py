@@ -64,16 +64,17 @@ def normalize(program: ConeProgram) -> Normalized:
 
 
 def balance(program: ConeProgram, point: Point) -> Normalized:
-    """The program in units in which y and s of a point are of equal size in the curved cones: `v = y - s` holds the
-    smaller of them to the rounding of the larger.
+    """A normalized program in units in which y and s of a point are of equal size in the curved cones: `v = y - s` holds
+    the smaller of them to the rounding of the larger.
 
-    Cones that are not active, or have no slack, set no unit: what is below `NEGLIGIBLE` of the largest.
+    Cones that are not active, or have no slack, set no unit: what is below `NEGLIGIBLE` of the largest, or of 1, the
+    usual size in a normalized program.
     """
     curved = np.zeros(program.structure.m, dtype=np.bool_)
     for run in program.structure.cones.runs:
         curved[run.start : run.stop] = not run.cone.separable
     y, s = _largest(point.y[curved]), _largest(point.s[curved])
-    if y <= NEGLIGIBLE * _largest(point.y) or s <= NEGLIGIBLE * _largest(point.s):
+    if y <= NEGLIGIBLE * max(_largest(point.y), 1.0) or s <= NEGLIGIBLE * max(_largest(point.s), 1.0):
         return Normalized(program, 1.0, 1.0)
     unit = _power_of_two(np.sqrt(s / y))
     return _in_units(program, unit, unit) if abs(np.log2(unit)) >= UNBALANCED else Normalized(program, 1.0, 1.0)
