@@ -18,7 +18,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 @runtime_checkable
 class Arrays(Protocol):
-    """The part of the array API standard (2023.12) that the package uses."""
+    """The operations that the package uses, by names that NumPy, jax.numpy and torch share."""
 
     linalg: Any
 

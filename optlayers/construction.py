@@ -51,8 +51,7 @@ def construct(
 
     Raises `ProblemError` if the problem cannot be compiled, `VerificationError` if the result does not reproduce
     CVXPY's own data, `OptionError` for solvers, methods and options that do not exist, `MissingPackageError` without
-    CVXPY. Warns `CostWarning` if one
-    factorization takes long or much memory.
+    CVXPY. Warns `CostWarning` if one factorization takes long or much memory.
     """
     with needed("cvxpy", "compiling a problem"):
         from optlayers.compiler import compile_problem

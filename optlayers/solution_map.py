@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
-from optlayers.backward import AbstractBackward, Points, SparseDirect, multiply_twice
+from optlayers.backward import AbstractBackward, Points, SparseDirect, second_products
 from optlayers.batch_axes import BatchAxes, index_of
 from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
 from optlayers.exact_solve import ExactSolution, Report, solve_exactly
@@ -144,7 +144,7 @@ class ConeSolutionMap:
         structure, batch = self.parametric.structure, theta.shape[:-1]
         data = self.parametric.data.apply(theta).reshape(int(np.prod(batch)), structure.data_size)
         elements = map_elements(self._solve_element, list(data), self._forward_threads)
-        self._raise_failures(elements, batch)
+        self._report_solutions(elements, batch)
         x = np.array([element.x for element in elements]).reshape(*batch, structure.n)
         v = np.array([element.v for element in elements]).reshape(*batch, structure.m)
         y = np.array([element.y for element in elements]).reshape(*batch, structure.m)
@@ -166,7 +166,7 @@ class ConeSolutionMap:
         Warns `SingularWarning` where the derivative does not exist and the documented choice was taken.
         """
         axes = BatchAxes.of(residuals.theta, v)
-        vectors = axes.group(v)
+        vectors = axes.group(_without_subnormals(v))
         count, kept = len(vectors), vectors.shape[:-1]
         inner = self._inward(vectors, transpose)
         flat = inner.reshape(count, int(np.prod(kept[1:])), inner.shape[-1])
@@ -190,12 +190,12 @@ class ConeSolutionMap:
         does; raises `DerivativeError` if the backward method has no second derivative.
         """
         axes = BatchAxes.of(residuals.theta, first, second)
-        found = multiply_twice(
+        found = second_products(
             self.backward,
             self.system,
             self._points(residuals),
-            self._inward(axes.group(first), transpose),
-            self.parametric.data.jvp(axes.group(second)),
+            self._inward(axes.group(_without_subnormals(first)), transpose),
+            self.parametric.data.jvp(axes.group(_without_subnormals(second))),
             transpose,
             self._backward_threads,
         )
@@ -250,7 +250,7 @@ class ConeSolutionMap:
         felt = float(np.abs(self._outward(report.ambiguity, transpose)).max(initial=0.0))
         return dataclasses.replace(report, singular=report.singular or felt > AMBIGUITY_TOLERANCE * size)
 
-    def _raise_failures(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:
+    def _report_solutions(self, elements: Sequence[ExactSolution], batch: tuple[int, ...]) -> None:
         reports = [element.report for element in elements]
         failures = [
             ElementFailure(index_of(place, batch), report.status, report.detail)
@@ -307,6 +307,12 @@ class ConeSolutionMap:
                 f"{reports[worst].residual:.1e} only{_where(worst, batch)}. Scale the problem's data.",
                 AccuracyWarning,
             )
+
+
+def _without_subnormals(vectors: Float[np.ndarray, "*C size"]) -> Float[np.ndarray, "*C size"]:
+    """The vectors, with zeros for entries that have lost relative accuracy themselves: memory that was never written,
+    which PyTorch's `linearize` multiplies by, would otherwise be reported as ill-conditioned."""
+    return np.where(np.abs(vectors) < np.finfo(np.float64).tiny, 0.0, vectors)
 
 
 def _where(place: int, batch: tuple[int, ...]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -26,6 +27,7 @@ class Framework:
     """Layers and transformations of functions of arrays. `jvp(f, z, d)` and `vjp(f, z, g)` give the products only.
 
     whole: the function, as it is fast to run once: compiled in JAX, where each new operation is compiled by itself.
+    unchecked: a context in which functions can be traced.
     """
 
     name: str
@@ -41,9 +43,10 @@ class Framework:
     jacrev: Function
     hessian: Function
     vmap: Function
-    jit: Callable[[Function], Function]
+    jit: Function
     checkpoint: Callable[[Function], Function]
     whole: Callable[[Function], Function]
+    unchecked: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def _linearize(f: Function, z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
@@ -54,17 +57,24 @@ def _linearize(f: Function, z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def _compile(f: Function) -> Function:
-    """Compiled whole. The run-time checks of types, which tests put around each function, cannot be traced."""
-    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Without the run-time checks of types that tests put around each function: they cannot be traced."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def _compile(f: Function, backend: str = "aot_eager") -> Function:
+    """Compiled whole."""
+    compiled = torch.compile(f, fullgraph=True, backend=backend)
 
     def call(*z: torch.Tensor) -> torch.Tensor:
-        before = jaxtyping.config.jaxtyping_disable
-        jaxtyping.config.update("jaxtyping_disable", True)
-        try:
+        with _unchecked():
             result: torch.Tensor = compiled(*z)
-        finally:
-            jaxtyping.config.update("jaxtyping_disable", before)
         return result
 
     return call
@@ -87,6 +97,7 @@ TORCH = Framework(
     jit=_compile,
     checkpoint=lambda f: lambda *z: torch.utils.checkpoint.checkpoint(f, *z, use_reentrant=False),
     whole=lambda f: f,
+    unchecked=_unchecked,
 )
 
 JAX = Framework(

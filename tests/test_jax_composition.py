@@ -111,6 +111,8 @@ def check(ours, plain):
 
 
 weights = jnp.broadcast_to(weight, (16, 2))
+second = jax.device_put(starts, jax.devices()[1])
+assert inputs(second, weight).devices() == jax.grad(loss)(second, weight).devices() == {jax.devices()[1]}
 for axis in (AxisType.Auto, AxisType.Explicit):
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(axis,))
     with jax.set_mesh(mesh):
@@ -127,6 +129,9 @@ for axis in (AxisType.Auto, AxisType.Explicit):
             for ours, plain in zip(gradients, jax.grad(loss, argnums=(0, 1))(starts, weight)):
                 check(ours, plain)
             check(shard(curvature, (P("batch"), P("batch")))(*here), curvature(starts, weights))
+        eager = jax.grad(loss)(here[0], here[1])
+        check(eager, jax.grad(loss)(starts, weights))
+        assert axis is AxisType.Auto or eager.sharding.spec[0] == "batch"
     if axis is AxisType.Auto:
         check(jax.jit(inputs)(here[0], all_over), inputs(starts, weight))
 print("sharded")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import torch.autograd.forward_ad
 from frameworks import TORCH as FRAMEWORK
 
 import optlayers
-from optlayers.errors import DerivativeError, OptionError
+from optlayers.errors import ArgumentError, DerivativeError, OptionError
 from optlayers.torch import CvxpyLayer
 
 
@@ -135,7 +136,7 @@ class Model(torch.nn.Module):
 )
 def test_a_compiled_model_of_any_batch(backend: str) -> None:
     model = Model()
-    compiled = FRAMEWORK.jit(model) if backend == "aot_eager" else _compiled_without_checks(model)
+    compiled = FRAMEWORK.jit(model, backend)
     for shape in ((6, 5), (3, 5), (1, 5), (2, 3, 5)):
         features = torch.tensor(RNG.standard_normal(shape))
         model.zero_grad()
@@ -146,21 +147,6 @@ def test_a_compiled_model_of_any_batch(backend: str) -> None:
         model(features).sin().sum().backward()
         close(ours.detach(), model(features).detach())
         close(gradient, model.linear.weight.grad)
-
-
-def _compiled_without_checks(model: torch.nn.Module) -> Callable[..., Any]:
-    import jaxtyping
-
-    compiled = torch.compile(model, fullgraph=True)
-
-    def call(*arguments: torch.Tensor) -> Any:
-        jaxtyping.config.update("jaxtyping_disable", True)
-        try:
-            return compiled(*arguments)
-        finally:
-            jaxtyping.config.update("jaxtyping_disable", False)
-
-    return call
 
 
 def test_a_compiled_call_refuses_options_of_its_own() -> None:
@@ -184,6 +170,58 @@ def test_forward_mode_in_a_compiled_function_is_refused_not_zero() -> None:
     compiled(B)
     with torch.autograd.forward_ad.dual_level(), pytest.raises(DerivativeError, match="forward mode"):
         compiled(torch.autograd.forward_ad.make_dual(B, B))
+
+
+def test_third_derivatives_of_a_compiled_function_are_refused_not_wrong() -> None:
+    def run(b: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = LAYER(A, b)[0].sin().sum()
+        return result
+
+    b = B.clone().requires_grad_()
+    (first,) = torch.autograd.grad(FRAMEWORK.jit(run, "eager")(b), b, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), b, create_graph=True)
+    close(second.detach(), 2 * torch.func.hessian(run)(B) @ first.detach())
+    with pytest.raises(DerivativeError, match="third derivatives"):
+        torch.autograd.grad(second.sum(), b)
+
+
+def test_an_exported_program_finds_no_other_layer(tmp_path: Path) -> None:
+    def program(bound: float) -> torch.export.ExportedProgram:
+        x, b = cp.Variable(2), cp.Parameter(2)
+        layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b)), [x <= bound]), [b], [x])
+        with FRAMEWORK.unchecked():
+            exported = torch.export.export(layer, (torch.ones(2),))
+        (here,) = exported.module()(torch.ones(2))
+        close(here, layer(torch.ones(2))[0])
+        torch.export.save(exported, tmp_path / "program.pt2")
+        return exported
+
+    program(0.5)  # its layer is gone with it
+    other = CvxpyLayer(*PROBLEM)
+    with pytest.raises(ArgumentError, match="not in this process"):
+        torch.export.load(tmp_path / "program.pt2").module()(torch.ones(2))
+    assert other.solver.name == "CLARABEL"
+
+
+def test_single_precision_reaches_the_bounds_of_a_geometric_program() -> None:
+    x, a = cp.Variable(pos=True), cp.Parameter(pos=True, bounds=[1, 1e12])
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(x), [x >= a]), [a], [x], gp=True)
+    (value,) = layer(torch.tensor(1e12, dtype=torch.float32))
+    assert value == torch.tensor(1e12, dtype=torch.float32)
+
+
+def test_warnings_point_at_the_user_s_lines() -> None:
+    x, b = cp.Variable(2), cp.Parameter(2)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b)), [x >= 0]), [b], [x])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            b_value = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+            (value,) = layer(b_value)
+            value.sum().backward()
+        torch.func.jacrev(lambda b: layer(b)[0])(b_value.detach())
+    assert {warning.filename for warning in caught} == {__file__}
+    assert len({warning.lineno for warning in caught}) == 2
 
 
 def test_autocast_keeps_solutions_in_single_precision() -> None:

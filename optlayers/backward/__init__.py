@@ -6,7 +6,7 @@ from optlayers.backward.choice import METHODS, choose_backward
 from optlayers.backward.homogeneous import Homogeneous
 from optlayers.backward.lsmr import LSMR
 from optlayers.backward.minimum_norm import MinimumNorm
-from optlayers.backward.second_order import SecondOrder, multiply_twice
+from optlayers.backward.second_order import SecondProducts, second_products
 from optlayers.backward.smoothed import Smoothed
 from optlayers.backward.sparse_direct import SparseDirect
 
@@ -19,9 +19,9 @@ __all__ = [
     "Homogeneous",
     "MinimumNorm",
     "Points",
-    "SecondOrder",
+    "SecondProducts",
     "Smoothed",
     "SparseDirect",
     "choose_backward",
-    "multiply_twice",
+    "second_products",
 ]

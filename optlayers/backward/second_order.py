@@ -32,14 +32,14 @@ Columns = Float[np.ndarray, "B *#k n"]
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class SecondOrder:
+class SecondProducts:
     """Products of the second derivative, for each element and its pairs of vectors; and a report for each element."""
 
     values: Float[np.ndarray, "B *k out"]
     reports: list[DerivativeReport]
 
 
-def multiply_twice(
+def second_products(
     method: AbstractBackward,
     system: SymmetricSystem,
     points: Points,
@@ -47,7 +47,7 @@ def multiply_twice(
     second: Float[np.ndarray, "B *#k data"],
     transpose: bool,
     threads: int,
-) -> SecondOrder:
+) -> SecondProducts:
     """D2(x, y)[first, second] for two directions of the data; or, if `transpose`, the derivative of J'(first) along
     `second`, for a cotangent of (x, y) and a direction of the data.
 
@@ -66,13 +66,13 @@ def multiply_twice(
     structure, x, v, data = points.structure, *equations.aligned(max(first.ndim, second.ndim))
     y = structure.cones.project_dual(np, v)
 
-    def slack(r2: Rows, dx: Columns, dy: Rows) -> Rows:
-        """r = A u + t - r2."""
-        r: Rows = matrix_products(structure, dx, dy, data)[1] + dy - r2
+    def before_projection(r2: Rows, u: Columns, t: Rows) -> Rows:
+        """r = A u + t - r2, of which t = D r."""
+        r: Rows = matrix_products(structure, u, t, data)[1] + t - r2
         return r
 
-    dv = slack(data_jvp(structure, x, y, second)[1], dx, dy)
-    r = slack(first[..., n:] if transpose else data_jvp(structure, x, y, first)[1], u, t)
+    dv = before_projection(data_jvp(structure, x, y, second)[1], dx, dy)
+    r = before_projection(first[..., n:] if transpose else data_jvp(structure, x, y, first)[1], u, t)
     c = structure.cones.second_derivative(np, *np.broadcast_arrays(v, r, dv))
     above, below = matrix_products(structure, u, t, second)
     if not transpose:
@@ -83,13 +83,13 @@ def multiply_twice(
     dt = dt + c
     reports = [_worst(*pair) for pair in zip(reports, more, strict=True)]
     if not transpose:
-        return SecondOrder(np.concatenate([du, dt], axis=-1), reports)
+        return SecondProducts(np.concatenate([du, dt], axis=-1), reports)
     g_data = data_vjp(structure, x, y, du, dt)
     P_part, _, A_part = structure.data_slices
     g_P, g_A = matrix_cotangents(structure, dx, dy, u, t)
     g_data[..., P_part] += g_P
     g_data[..., A_part] += g_A
-    return SecondOrder(g_data, reports)
+    return SecondProducts(g_data, reports)
 
 
 @final
@@ -137,6 +137,7 @@ class _Equations:
 
 
 def _worst(one: DerivativeReport, other: DerivativeReport) -> DerivativeReport:
+    """Of two reports of one method at one point."""
     return dataclasses.replace(
         one,
         residual=max(one.residual, other.residual),

@@ -1,4 +1,4 @@
-"""What `jax.shard_map` and explicit meshes ask of a primitive: along which mesh axes its results vary."""
+"""Where results lie: on which device, and along which mesh axes, as `jax.shard_map` and explicit meshes ask."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 
 def bind_aligned(primitive: Primitive, *arrays: Any, **settings: Any) -> Any:
@@ -34,6 +35,22 @@ def result_aval(operands: Sequence[ShapedArray], tail: tuple[int, ...], dtype: A
     sharding = NamedSharding(operands[0].sharding.mesh, PartitionSpec(*axes, *(None for _ in tail)))
     aval: ShapedArray = operands[0].update(shape=(*lead, *tail), dtype=dtype, weak_type=False, sharding=sharding)
     return aval
+
+
+def place_like(array: np.ndarray, operands: Sequence[Any]) -> jax.Array:
+    """The array where the operands are: on their device, or laid out over their mesh."""
+    sharding = _sharding(array, [operand for operand in operands if isinstance(operand, jax.Array)])
+    result: jax.Array = jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
+    return result
+
+
+def _sharding(array: np.ndarray, operands: Sequence[jax.Array]) -> Sharding | None:
+    for operand in operands:
+        if isinstance(operand.sharding, NamedSharding):
+            spec = result_aval([jax.typeof(each) for each in operands], (), array.dtype).sharding.spec
+            full = PartitionSpec(*spec, *(None for _ in range(array.ndim - len(spec))))
+            return NamedSharding(operand.sharding.mesh, full)
+    return next((operand.sharding for operand in operands if operand.committed), None)
 
 
 def _varying(array: Any) -> frozenset[Any]:

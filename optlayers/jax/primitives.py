@@ -15,7 +15,7 @@ from jax.interpreters import ad, batching, mlir
 
 from optlayers.errors import DerivativeError
 from optlayers.jax.arrays import decode, encode
-from optlayers.jax.meshes import bind_aligned, result_aval
+from optlayers.jax.meshes import bind_aligned, place_like, result_aval
 from optlayers.solution_map import NO_THIRD_DERIVATIVE, Residuals, SolutionMap
 
 solve_p = Primitive("optlayers_solve")
@@ -180,7 +180,9 @@ def _no_tangent(primal: Any) -> Any:
 
 
 def _register() -> None:
-    solve_p.def_impl(lambda theta, **settings: [jnp.asarray(array) for array in _solve_on_host(theta, **settings)])
+    solve_p.def_impl(
+        lambda theta, **settings: [place_like(array, [theta]) for array in _solve_on_host(theta, **settings)]
+    )
     solve_p.def_abstract_eval(_solve_shapes)
     mlir.register_lowering(solve_p, mlir.lower_fun(_solve_callback, multiple_results=True))
     ad.primitive_jvps[solve_p] = _solve_jvp
@@ -190,7 +192,9 @@ def _register() -> None:
         (derivative_p, _derivative_jvp, _derivative_transpose),
         (second_derivative_p, _second_derivative_jvp, _second_derivative_transpose),
     ):
-        primitive.def_impl(lambda *arrays, **settings: jnp.asarray(_product_on_host(*arrays, **settings)))
+        primitive.def_impl(
+            lambda *arrays, **settings: place_like(_product_on_host(*arrays, **settings), [arrays[0], *arrays[3:]])
+        )
         primitive.def_abstract_eval(_product_shape)
         mlir.register_lowering(primitive, mlir.lower_fun(_product_callback, multiple_results=False))
         ad.primitive_jvps[primitive] = jvp

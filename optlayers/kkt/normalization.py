@@ -64,8 +64,8 @@ def normalize(program: ConeProgram) -> Normalized:
 
 
 def balance(program: ConeProgram, point: Point) -> Normalized:
-    """A normalized program in units in which y and s of a point are of equal size in the curved cones: `v = y - s` holds
-    the smaller of them to the rounding of the larger.
+    """A normalized program in units in which y and s of a point are of equal size in the curved cones: `v = y - s`
+    holds the smaller of them to the rounding of the larger.
 
     Cones that are not active, or have no slack, set no unit: what is below `NEGLIGIBLE` of the largest, or of 1, the
     usual size in a normalized program.

@@ -65,10 +65,19 @@ class Sign(AbstractRule):
         return _all(signed > 0 if self.strict else signed >= 0)
 
 
+def _rounding(bound: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """What is lost of a bound that was rounded to float32, or whose logarithm was."""
+    size = np.abs(bound)
+    ordinary = (size > 0) & np.isfinite(size)
+    logarithm = np.abs(np.log(size, out=np.zeros_like(size), where=ordinary))
+    return np.where(ordinary, BOUND_TOLERANCE * size * np.maximum(1.0, logarithm), 0.0)
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds(AbstractRule):
-    """lower <= value <= upper elementwise, up to `BOUND_TOLERANCE`."""
+    """lower <= value <= upper elementwise, up to `BOUND_TOLERANCE`, of the bound or, where that is more, of its
+    logarithm: theta may hold that of a value in float32."""
 
     lower: Float[np.ndarray, "*shape"]
     upper: Float[np.ndarray, "*shape"]
@@ -78,9 +87,7 @@ class Bounds(AbstractRule):
         return "within its bounds"
 
     def holds(self, values: Float[np.ndarray, "B *shape"]) -> Bool[np.ndarray, " B"]:
-        below = self.lower - BOUND_TOLERANCE * np.abs(self.lower)
-        above = self.upper + BOUND_TOLERANCE * np.abs(self.upper)
-        return _all((values >= below) & (values <= above))
+        return _all((values >= self.lower - _rounding(self.lower)) & (values <= self.upper + _rounding(self.upper)))
 
 
 @final

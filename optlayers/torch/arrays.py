@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -33,20 +34,26 @@ def check_tensors(parameters: Sequence[Parameter], arguments: Sequence[Any]) -> 
             )
 
 
-def without_autocast(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The tensors, under autocast those of half precision in single: a solution is not to be rounded coarsely."""
-    return [
-        tensor.float() if tensor.dtype.itemsize < 4 and torch.is_autocast_enabled(tensor.device.type) else tensor
-        for tensor in tensors
-    ]
+def to_double(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's numbers in double precision on the CPU, differentiable; without numbers on its own device."""
+    return (tensor if tensor.is_meta else tensor.to("cpu")).to(torch.float64)
+
+
+def result_dtype(tensors: Sequence[torch.Tensor]) -> torch.dtype:
+    """The dtype of the outputs: that to which the arguments promote, and under autocast at least float32, since a
+    solution is not to be rounded coarsely."""
+    dtypes = [tensor.dtype for tensor in tensors]
+    if tensors and not tensors[0].is_meta and torch.is_autocast_enabled(tensors[0].device.type):
+        dtypes.append(torch.float32)
+    return reduce(torch.promote_types, dtypes, dtypes[0]) if dtypes else torch.get_default_dtype()
 
 
 def to_numpy(tensor: torch.Tensor) -> Float[np.ndarray, "..."]:
-    """The tensor's numbers in double precision."""
-    array: Float[np.ndarray, "..."] = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
+    """The numbers of a tensor in double precision on the CPU."""
+    array: Float[np.ndarray, "..."] = tensor.detach().numpy()
     return array
 
 
-def to_tensor(array: Float[np.ndarray, "..."], like: torch.Tensor) -> torch.Tensor:
-    """The array as a tensor of the dtype and device of `like`."""
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device=like.device, dtype=like.dtype)
+def to_tensor(array: Float[np.ndarray, "..."]) -> torch.Tensor:
+    """The array as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(array))

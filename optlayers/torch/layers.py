@@ -14,7 +14,7 @@ from optlayers.errors import OptionError
 from optlayers.problem_types import Problem, ProblemParameter, Request
 from optlayers.solvers import AbstractSolver
 from optlayers.storage import StoragePath, load_layer, save_layer
-from optlayers.torch.arrays import check_tensors, without_autocast
+from optlayers.torch.arrays import check_tensors, result_dtype, to_double
 from optlayers.torch.operators import OPERATORS, handle_of, reverse_only
 from optlayers.torch.primitives import FUNCTIONS
 
@@ -64,6 +64,7 @@ class CvxpyLayer(torch.nn.Module):
         self._handle = handle_of(self._solution_map)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """The handle is good in one process only."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._handle = handle_of(self._solution_map)
 
@@ -91,8 +92,8 @@ class CvxpyLayer(torch.nn.Module):
         """
         layer = cls.__new__(cls)
         torch.nn.Module.__init__(layer)
-        solution_map, solver_reason = load_layer(path)
-        layer.__setstate__({**vars(layer), "_solution_map": solution_map, "solver_reason": solver_reason})
+        layer._solution_map, layer.solver_reason = load_layer(path)  # noqa: SLF001 (of its own class)
+        layer._handle = handle_of(layer._solution_map)  # noqa: SLF001
         return layer
 
     def forward(
@@ -107,14 +108,15 @@ class CvxpyLayer(torch.nn.Module):
         signature = self._solution_map.parametric.signature
         tensors = signature.order(arguments, named)
         check_tensors(signature.parameters, tensors)
-        theta = signature.pack(_TORCH, without_autocast(tensors))
+        theta = signature.pack(_TORCH, [to_double(tensor) for tensor in tensors])
         if torch.compiler.is_compiling():
             if solver_args:
                 raise OptionError("solver_args of one call cannot be compiled; give them to the layer.")
             out = OPERATORS.solve(reverse_only(theta), self._handle)[0]
         else:
             out = FUNCTIONS.solve(theta, with_arguments(self._solution_map, solver_args))[0]
-        return signature.unpack(_TORCH, out)
+        like = {"device": tensors[0].device if tensors else None, "dtype": result_dtype(tensors)}
+        return tuple(output.to(**like) for output in signature.unpack(_TORCH, out))
 
 
 load = CvxpyLayer.load

@@ -3,7 +3,7 @@ as operators that `torch.compile` keeps whole: they take the solution map by an 
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import threading
 import weakref
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 import torch.autograd.forward_ad
 
 from optlayers.errors import ArgumentError, DerivativeError
-from optlayers.solution_map import Residuals, SolutionMap
+from optlayers.solution_map import NO_THIRD_DERIVATIVE, Residuals, SolutionMap
 from optlayers.torch.arrays import to_numpy, to_tensor
 from optlayers.torch.rules import (
     Primitives,
@@ -26,25 +26,29 @@ from optlayers.torch.rules import (
 
 _maps: weakref.WeakValueDictionary[int, SolutionMap] = weakref.WeakValueDictionary()
 _handles: dict[int, int] = {}
-"""By the identity of a map, which another one may have after it; a handle is never given twice."""
-_numbers = itertools.count()
+"""By the identity of a map, as long as it lives."""
 _lock = threading.Lock()
 
 
 def handle_of(solution_map: SolutionMap) -> int:
-    """The handle of a solution map in this process; it is good as long as the map lives."""
+    """The handle of a solution map, good as long as it lives: a random number, so that a program that another process
+    exported finds no layer rather than a wrong one."""
+    identity = id(solution_map)
     with _lock:
-        handle = _handles.get(id(solution_map))
-        if handle is None or _maps.get(handle) is not solution_map:
-            handle = _handles[id(solution_map)] = next(_numbers)
-            _maps[handle] = solution_map
-        return handle
+        if identity not in _handles:
+            _handles[identity] = secrets.randbits(63)
+            _maps[_handles[identity]] = solution_map
+            weakref.finalize(solution_map, _handles.pop, identity, None)
+        return _handles[identity]
 
 
 def _map(handle: int) -> SolutionMap:
     solution_map = _maps.get(handle)
     if solution_map is None:
-        raise ArgumentError("a compiled function was called whose layer is gone; keep the layer as long as it.")
+        raise ArgumentError(
+            "a compiled or exported function was called whose layer is not in this process: keep the layer as long as "
+            "the function, and save layers with layer.save rather than inside exported programs."
+        )
     return solution_map
 
 
@@ -53,14 +57,14 @@ def _map(handle: int) -> SolutionMap:
 )
 def _solve(theta: torch.Tensor, handle: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     out, residuals = _map(handle).forward(to_numpy(theta))
-    return to_tensor(out, theta), torch.from_numpy(residuals.x), torch.from_numpy(residuals.v)
+    return to_tensor(out), to_tensor(residuals.x), to_tensor(residuals.v)
 
 
 @_solve.register_fake
 def _(theta: torch.Tensor, handle: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     batch, solution_map = theta.shape[:-1], _map(handle)
-    x, v = (torch.empty((*batch, size), dtype=torch.float64, device="cpu") for size in solution_map.residual_sizes)
-    return theta.new_empty((*batch, solution_map.output_size)), x, v
+    out, x, v = (theta.new_empty((*batch, size)) for size in (solution_map.output_size, *solution_map.residual_sizes))
+    return out, x, v
 
 
 @torch.library.custom_op(
@@ -72,7 +76,7 @@ def _derivative(
     theta: torch.Tensor, x: torch.Tensor, v: torch.Tensor, vector: torch.Tensor, handle: int, transpose: bool
 ) -> torch.Tensor:
     residuals = Residuals(to_numpy(theta), to_numpy(x), to_numpy(v))
-    return to_tensor(_map(handle).derivative(residuals, to_numpy(vector), transpose), vector)
+    return to_tensor(_map(handle).derivative(residuals, to_numpy(vector), transpose))
 
 
 @torch.library.custom_op(
@@ -91,7 +95,7 @@ def _second_derivative(
 ) -> torch.Tensor:
     residuals = Residuals(to_numpy(theta), to_numpy(x), to_numpy(v))
     product = _map(handle).second_derivative(residuals, to_numpy(first), to_numpy(second), transpose)
-    return to_tensor(product, first)
+    return to_tensor(product)
 
 
 def _fake_product(*arguments: Any) -> torch.Tensor:
@@ -127,11 +131,29 @@ def _refuse_forward_mode() -> None:
         )
 
 
-OPERATORS = Primitives(_solve, _derivative, _second_derivative)
+@torch.library.custom_op("optlayers::fixed", mutates_args=(), schema="(Tensor theta) -> Tensor")
+def _fixed(theta: torch.Tensor) -> torch.Tensor:
+    """The identity, whose derivative is an error: the node of `second_derivative_cotangents`."""
+    return theta.clone()
+
+
+def _refuse_third_derivative(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+    raise DerivativeError(NO_THIRD_DERIVATIVE)
+
+
+def _second_derivative_of_fixed(theta: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    result: torch.Tensor = _second_derivative(_fixed(theta), *arguments)
+    return result
+
+
+OPERATORS = Primitives(_solve, _derivative, _second_derivative_of_fixed)
 """The primitives as operators, which take the handle of the solution map."""
 
 
 def _register() -> None:
+    _fixed.register_fake(torch.empty_like)
+    _fixed.register_autograd(_refuse_third_derivative)
+    _fixed.register_vmap(lambda info, dims, theta: (_fixed(theta), dims[0]))
     reverse_only.register_autograd(lambda ctx, g: g)
     reverse_only.register_vmap(lambda info, dims, theta: (reverse_only(theta), dims[0]))
     _solve.register_autograd(

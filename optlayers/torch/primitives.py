@@ -112,8 +112,7 @@ class SecondDerivative(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[Any, ...]:
-        g_theta = torch.zeros_like(ctx.saved_tensors[0]) if ctx.needs_input_grad[0] else None
-        return g_theta, *second_derivative_cotangents(FUNCTIONS, ctx, g)[1:]
+        return second_derivative_cotangents(FUNCTIONS, ctx, g)
 
     @staticmethod
     def jvp(ctx: Any, d_theta: Any, d_x: Any, d_v: Any, d_first: Any, d_second: Any, *unused: Any) -> torch.Tensor:
@@ -133,8 +132,7 @@ class SecondDerivative(torch.autograd.Function):
 
 @final
 class Fixed(torch.autograd.Function):
-    """The identity, whose derivative is an error: PyTorch asks the node of a second derivative for all cotangents,
-    wanted or not, so that only a node of theta's own can tell whether a third derivative is wanted."""
+    """The identity, whose derivative is an error: the node of `second_derivative_cotangents`."""
 
     generate_vmap_rule = True
 

@@ -1,5 +1,5 @@
-"""The rules of reverse mode, written once for both kinds of primitives that PyTorch needs: autograd Functions, which
-compose with every transformation but `torch.compile`, and custom operators, which compose with that."""
+"""The rules of reverse mode and of batching, written once for both kinds of primitives that PyTorch needs: custom
+operators, which compose with `torch.compile`, and autograd Functions, which compose with every other transformation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 class Primitives(NamedTuple):
     """One kind of primitives; the last arguments of each are the solution map, as itself or by its handle, and, of the
-    last two, whether to transpose.
+    last two, whether to transpose. All tensors are in double precision on the CPU.
 
-    solve: theta (*B, p), map -> out (*B, k), and the residuals x, v, in double precision on the CPU.
+    solve: theta (*B, p), map -> out (*B, k), and the residuals x, v.
     derivative: theta, x, v, vector, map, transpose -> J vector, or J' vector.
     second_derivative: theta, x, v, first, second, map, transpose -> the derivative along `second` of J first, or of
         J' first.
@@ -56,16 +56,18 @@ def derivative_cotangents(primitives: Primitives, ctx: Any, g: torch.Tensor) -> 
 
 
 def second_derivative_cotangents(primitives: Primitives, ctx: Any, g: torch.Tensor) -> tuple[Any, ...]:
-    """Those of the inputs of `second_derivative`; theta's are third derivatives and not known here."""
+    """Those of the inputs of `second_derivative`. Third derivatives are not known: theta's cotangent is zero, and goes
+    to a node that raises where one asks for it, since PyTorch wants all cotangents of a node, also those of no use."""
     *point, first, second = ctx.saved_tensors
     g_first = g_second = None
+    g_theta = torch.zeros_like(point[0]) if ctx.needs_input_grad[0] else None
     if ctx.needs_input_grad[3]:
         product = primitives.second_derivative(*point, g, second, ctx.map, not ctx.transpose)
         g_first = product.sum_to_size(first.shape)
     if ctx.needs_input_grad[4]:
         vectors = (first, g) if ctx.transpose else (g, first)
         g_second = primitives.second_derivative(*point, *vectors, ctx.map, True).sum_to_size(second.shape)
-    return None, None, None, g_first, g_second, None, None
+    return g_theta, None, None, g_first, g_second, None, None
 
 
 def share_axis(dims: tuple[Any, ...], tensors: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
