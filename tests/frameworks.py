@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import torch
 import torch.utils.checkpoint
+from oracles import unchecked
 
 import optlayers.jax
 import optlayers.torch
@@ -57,23 +57,12 @@ def _linearize(f: Function, z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     return result
 
 
-@contextmanager
-def _unchecked() -> Iterator[None]:
-    """Without the run-time checks of types that tests put around each function: they cannot be traced."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", before)
-
-
 def _compile(f: Function, backend: str = "aot_eager") -> Function:
     """Compiled whole."""
     compiled = torch.compile(f, fullgraph=True, backend=backend)
 
     def call(*z: torch.Tensor) -> torch.Tensor:
-        with _unchecked():
+        with unchecked():
             result: torch.Tensor = compiled(*z)
         return result
 
@@ -97,7 +86,7 @@ TORCH = Framework(
     jit=_compile,
     checkpoint=lambda f: lambda *z: torch.utils.checkpoint.checkpoint(f, *z, use_reentrant=False),
     whole=lambda f: f,
-    unchecked=_unchecked,
+    unchecked=unchecked,
 )
 
 JAX = Framework(

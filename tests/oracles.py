@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import cvxpy as cp
+import jaxtyping
 import numpy as np
 from problems import Instance, assign
 
 Arrays = tuple[np.ndarray, ...]
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Without the run-time checks of shapes and types, which make functions several times slower, and hide them from
+    compilers."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
 
 STEP = 1e-6
 """Step of central differences: truncation is of the order STEP^2, rounding of the order 1e-16 / STEP."""
@@ -39,8 +54,9 @@ def central_difference(
     function: Callable[..., Sequence[np.ndarray]], values: Sequence[np.ndarray], direction: Sequence[np.ndarray]
 ) -> np.ndarray:
     """(f(values + h d) - f(values - h d)) / 2h, all outputs in one vector."""
-    ahead = flatten(function(*(value + STEP * d for value, d in zip(values, direction, strict=True))))
-    behind = flatten(function(*(value - STEP * d for value, d in zip(values, direction, strict=True))))
+    with unchecked():
+        ahead = flatten(function(*(value + STEP * d for value, d in zip(values, direction, strict=True))))
+        behind = flatten(function(*(value - STEP * d for value, d in zip(values, direction, strict=True))))
     return (ahead - behind) / (2 * STEP)
 
 

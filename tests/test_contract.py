@@ -7,6 +7,7 @@ whose exactness `test_second_derivatives` shows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from conic_problems import CONIC_FAMILIES
 from frameworks import FRAMEWORKS, Framework
-from oracles import flatten, random_directions
+from oracles import flatten, random_directions, unchecked
 from problems import FAMILIES, Family
 
 import optlayers
@@ -97,6 +98,12 @@ class Case:
         return self.framework.array(self.batch)
 
 
+@pytest.fixture(autouse=True)
+def without_checks() -> Iterator[None]:
+    with unchecked():
+        yield
+
+
 @cache
 def case_of(framework: Framework, cone: str) -> Case:
     return Case(framework, BY_NAME[NAMES[cone]])
@@ -148,20 +155,31 @@ def _torch_gradient(function: Any, z: np.ndarray) -> Any:
     return point.grad
 
 
-@pytest.mark.parametrize("wrap", ["plain", "checkpoint"])
-def test_first_derivatives(case: Case, wrap: str) -> None:
+def test_first_derivatives(case: Case) -> None:
     t, J, d = case.framework, case.jacobian(), case.framework.array(np.array([0.3, -1.0, 0.7]))
-    f, loss = (case.f, case.loss) if wrap == "plain" else (t.checkpoint(case.f), t.checkpoint(case.loss))
-    if t.name == "torch" and wrap == "checkpoint":  # PyTorch checkpoints for autograd, not for torch.func
-        return same(_torch_gradient(loss, case.z), case.gradient())
-    same(t.grad(loss)(case.point()), case.gradient())
-    same(t.vjp(f, case.point(), t.array(case.cotangent)), case.cotangent @ J)
-    same(t.jvp(f, case.point(), d), J @ np.asarray(d))
-    same(t.jacfwd(f)(case.point()), J)
-    same(t.jacrev(f)(case.point()), J)
-    if wrap == "plain":
-        same(t.linearize(f, case.point(), d), J @ np.asarray(d))
-    return None
+
+    def transformed(z: Any) -> tuple[Any, ...]:
+        return (
+            t.grad(case.loss)(z),
+            t.vjp(case.f, z, case.weights),
+            t.jvp(case.f, z, d),
+            t.jacfwd(case.f)(z),
+            t.jacrev(case.f)(z),
+        )
+
+    plain = (case.gradient(), case.cotangent @ J, J @ np.asarray(d), J, J)
+    for ours, expected in zip(t.whole(transformed)(case.point()), plain, strict=True):
+        same(ours, expected)
+    same(t.grad(case.loss)(case.point()), case.gradient())
+    same(t.linearize(case.f, case.point(), d), J @ np.asarray(d))
+
+
+def test_checkpoint(case: Case) -> None:
+    loss = case.framework.checkpoint(case.loss)
+    if case.framework.name == "torch":  # PyTorch checkpoints for autograd, not for torch.func
+        same(_torch_gradient(loss, case.z), case.gradient())
+    else:
+        same(case.framework.whole(case.framework.grad(loss))(case.point()), case.gradient())
 
 
 def test_batched_first_derivatives(case: Case) -> None:
