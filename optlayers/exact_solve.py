@@ -26,7 +26,10 @@ from optlayers.program import ConeProgram, Point, SolverResult
 from optlayers.solvers import AbstractSolver
 
 TIGHTENINGS = (1e-3, 1e-6)
-"""Factors on the solver's accuracy of the further solves made where refinement does not reach its tolerance."""
+"""Factors on the solver's accuracy of the further solves made where refinement stalls."""
+
+SUBSTANTIAL = 0.1
+"""Factor by which a further solve must reduce the residual of a solution: less says nothing of its error."""
 
 FINEST_ACCURACY = 1e-12
 """No solver is asked for more accuracy than this."""
@@ -36,9 +39,6 @@ LARGEST_RESIDUAL = 1e-3
 
 _CLAIMS = (Status.INFEASIBLE, Status.UNBOUNDED)
 """What may be claimed instead of a solution; a claim counts only with a certificate that proves it."""
-
-_FINAL = (Status.SOLVED, *_CLAIMS)
-"""Statuses after which no further solve is made."""
 
 
 @final
@@ -97,19 +97,32 @@ def _solve(
 ) -> ExactSolution:
     if direct:
         best = _refine(program, _nothing(program), system, refinement)
-        if best.report.status in _FINAL:
+        if _is_final(best.report, program, refinement):
             return best
     result = solver.solve(program, None)
     best = _refine(program, result, system, refinement)
     for factor in TIGHTENINGS:
-        if best.report.status in _FINAL:
+        if _is_final(best.report, program, refinement):
             break
         tightened = solver.with_accuracy(max(solver.accuracy * factor, FINEST_ACCURACY))
         result = tightened.solve(program, _start(program, result))
         again = _refine(program, result, system, refinement)
-        if again.report.status in _FINAL or again.report.residual < best.report.residual:
+        solved = best.report.status is Status.SOLVED
+        claimed = again.report.status in _CLAIMS and not solved
+        if claimed or again.report.residual < best.report.residual * (SUBSTANTIAL if solved else 1.0):
             best = again
     return best
+
+
+def _is_final(report: Report, program: ConeProgram, refinement: Refinement) -> bool:
+    """Whether no tighter solve is worth making. With curved cones one is where refinement stalled, also below its
+    tolerance: from a better point it goes on, and a solution near a kink may need that."""
+    enough = refinement.stalled if _is_curved(program) else refinement.tolerance
+    return report.status in _CLAIMS or report.residual <= enough
+
+
+def _is_curved(program: ConeProgram) -> bool:
+    return not all(run.cone.separable for run in program.structure.cones.runs)
 
 
 def _in_original_units(
@@ -122,7 +135,7 @@ def _in_original_units(
     """
     x, y, v = normalized.original(found.x, found.y, found.v)
     report = found.report
-    if report.status.has_point and not all(run.cone.separable for run in program.structure.cones.runs):
+    if report.status.has_point and _is_curved(program):
         residual = max(report.residual, evaluate(program, x, v).relative)
         if residual > refinement.tolerance:
             inaccurate = residual <= LARGEST_RESIDUAL

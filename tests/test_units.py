@@ -185,3 +185,12 @@ def test_ill_conditioned_least_squares_with_an_idle_constraint(solver: str, norm
     problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [cp.norm(x, norm) <= limit])
     (found,) = optlayers.compile(problem, [b], [x], solver=solver).solve(b_value).outputs
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("solver", ["SCS", "CLARABEL"])
+@pytest.mark.parametrize("r", [1e-6, 1e-9])
+def test_a_solution_just_below_the_tolerance_is_refined_on(solver: str, r: float) -> None:
+    """y = -sqrt(r), from a cone whose rows 1 + r and 1 - r hold r to few digits: a residual of 1e-10 leaves 7 %."""
+    y, bound = cp.Variable(), cp.Parameter()
+    compiled = optlayers.compile(cp.Problem(cp.Minimize(y), [cp.square(y) <= bound]), [bound], [y], solver=solver)
+    np.testing.assert_allclose(compiled.solve(np.array(r)).outputs[0], -np.sqrt(r), rtol=1e-6)
