@@ -29,6 +29,7 @@ A. Elmachtoub, P. Grigas, Smart "predict, then optimize", Management Science 68,
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import time
 from dataclasses import dataclass
@@ -162,6 +163,8 @@ def main() -> None:
         print(f"processes: {processes.count}")
     train(processes, 128 if given.quick else given.days, 2 if given.quick else given.epochs, given.batch)
     if processes.count > 1:
+        gc.collect()  # the model holds the group, and a group that outlives its end may abort the process
+        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -67,6 +67,7 @@ def test_degenerate_instances(each: ConicFamily, solver: str) -> None:
     assert along == pytest.approx(flatten(tangents) @ flatten(cotangents), rel=1e-9)
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize(
     ("family", "options"),
     [

@@ -7,7 +7,6 @@ whose exactness `test_second_derivatives` shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -15,11 +14,13 @@ import numpy as np
 import pytest
 from conic_problems import CONIC_FAMILIES
 from frameworks import FRAMEWORKS, Framework
-from oracles import flatten, random_directions, unchecked
+from oracles import flatten, random_directions
 from problems import FAMILIES, Family
 
 import optlayers
 from optlayers.solution_map import ConeSolutionMap
+
+pytestmark = pytest.mark.usefixtures("without_checks")
 
 TOLERANCE = 1e-10
 DIRECTIONS = 3
@@ -96,12 +97,6 @@ class Case:
 
     def points(self) -> Any:
         return self.framework.array(self.batch)
-
-
-@pytest.fixture(autouse=True)
-def without_checks() -> Iterator[None]:
-    with unchecked():
-        yield
 
 
 @cache

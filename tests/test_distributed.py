@@ -58,6 +58,7 @@ def run_one_of_the_processes(folder: Path) -> None:
     rank, size = dist.get_rank(), BATCH // dist.get_world_size()
     found = gradients(DistributedDataParallel(Investor()), slice(rank * size, (rank + 1) * size))
     torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()
 
 

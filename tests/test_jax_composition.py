@@ -22,6 +22,8 @@ import pytest
 import optlayers
 from optlayers.jax import CvxpyLayer
 
+pytestmark = pytest.mark.usefixtures("without_checks")
+
 HORIZON, STATES, INPUTS = 5, 2, 1
 
 

@@ -73,6 +73,7 @@ def same(first: CompiledProblem, second: CompiledProblem, instance: Instance, va
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.usefixtures("without_checks")
 @families
 def test_every_family(each: Family, tmp_path: Path) -> None:
     instance = built(each)
@@ -89,6 +90,7 @@ def test_every_family(each: Family, tmp_path: Path) -> None:
     assert signatures[0].outputs == signatures[1].outputs
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("solver", SETTINGS, ids=lambda solver: solver.name)
 @pytest.mark.parametrize("backward", BACKWARD, ids=lambda backward: backward.name)
 def test_every_solver_and_backward_method(solver: AbstractSolver, backward: AbstractBackward, tmp_path: Path) -> None:
