@@ -70,8 +70,6 @@ def test_a_controller_in_a_scan() -> None:
 
 
 def test_without_x64_second_derivatives_are_right_to_single_precision() -> None:
-    with jax.enable_x64(True):
-        exact = jax.hessian(closed_loop)(jnp.array([0.1, 0.2]), jnp.array([2.0, -0.5]))
     with jax.enable_x64(False):
 
         def single(weight: Any) -> Any:
@@ -81,7 +79,6 @@ def test_without_x64_second_derivatives_are_right_to_single_precision() -> None:
         assert coarse.dtype == jnp.float32
     with jax.enable_x64(True):
         fine = jax.hessian(single)(jnp.array([0.1, 0.2]))
-    assert np.isfinite(exact).all()
     np.testing.assert_allclose(coarse, fine, rtol=1e-5, atol=1e-6)
 
 

@@ -13,6 +13,18 @@ import optlayers
 
 ROOT = Path(optlayers.__file__).parent
 
+FRONT_END = {
+    "arrays",
+    "backward",
+    "construction",
+    "errors",
+    "problem_types",
+    "program",
+    "solution_map",
+    "solvers",
+    "storage",
+}
+
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
@@ -65,28 +77,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "solvers",
         "storage",
     },
-    "torch": {
-        "arrays",
-        "backward",
-        "construction",
-        "errors",
-        "problem_types",
-        "program",
-        "solution_map",
-        "solvers",
-        "storage",
-    },
-    "jax": {
-        "arrays",
-        "backward",
-        "construction",
-        "errors",
-        "problem_types",
-        "program",
-        "solution_map",
-        "solvers",
-        "storage",
-    },
+    "torch": FRONT_END,
+    "jax": FRONT_END,
     "__init__": {"backward", "compiled", "errors", "solvers", "version"},
 }
 """For each room (a folder or a file of the package), the rooms that it may import."""

@@ -50,10 +50,8 @@ class BatchedDense(AbstractBackward):
             right[place] = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
         solution, iterations = self._solve(K, right)
         inverse, gain = _inverses(K)
-        unsolved, error = (
-            ~is_solution(right, solution, right - K @ solution),
-            rounding_error(inverse, K, right, solution),
-        )
+        unsolved = ~is_solution(right, solution, right - K @ solution)
+        error = rounding_error(inverse, K, right, solution)
         results = []
         for place, at in enumerate(linearizations):
             dense = DenseSystem(K[place], system.positive)
