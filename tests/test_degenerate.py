@@ -194,3 +194,17 @@ def test_a_loose_box_makes_nothing_of_a_gradient_ambiguous(options: dict[str, st
     (g_b,) = compiled.vjp(compiled.solve(b_value), g)
     expected = pseudoinverse.T @ g
     np.testing.assert_allclose(g_b, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+def test_both_derivations_take_the_same_choice_at_a_kink() -> None:
+    z, p = cp.Variable(), cp.Parameter()
+    problem = cp.Problem(cp.Minimize(cp.square(z - p)), [z >= 0])
+    for derivative in ("kkt", "hsde"):
+        compiled = optlayers.compile(problem, [p], [z], derivative=derivative)
+        solution = compiled.solve(np.array(0.0))
+        with pytest.warns(SingularWarning):
+            (dz,) = compiled.jvp(solution, np.array(1.0))
+        with pytest.warns(SingularWarning):
+            (g,) = compiled.vjp(solution, np.array(1.0))
+        assert dz == pytest.approx(1.0, rel=1e-9)
+        assert g == pytest.approx(1.0, rel=1e-9)
