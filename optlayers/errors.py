@@ -29,6 +29,8 @@ class Status(Enum):
     TIME_LIMIT = "stopped at the time limit"
     NONCONVEX = "not convex: P has a negative eigenvalue"
     NUMERICAL_ERROR = "stopped by a numerical error"
+    DIVERGED = "diverged: the residual grew without bound, or is not a number"
+    SINGULAR = "singular: the linear system has no unique solution"
 
     @property
     def has_point(self) -> bool:
@@ -132,6 +134,16 @@ class SolveError(OptLayersError, RuntimeError):
             "Check these parameter values, or solve the CVXPY problem with them to see more." + limit
         )
         self.failures = tuple(failures)
+
+
+@final
+class ConvergenceError(OptLayersError, RuntimeError):
+    """An equation was not solved, for one or more elements of a batch."""
+
+
+@final
+class CaptureError(OptLayersError, ValueError):
+    """A function captured from outside a value that needs a gradient, which would get none."""
 
 
 @final

@@ -1,0 +1,51 @@
+"""The three forms in which an equation is written: a root, a fixed point, a stationary point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from optlayers.errors import ArgumentError
+from optlayers.implicit.equation import Equation, Theta
+from optlayers.implicit.framework import Array, Framework
+from optlayers.implicit.layout import Layout
+
+UserFunction = Callable[[Any, Any], Any]
+"""F, g or phi of trees z and theta."""
+
+Rebuild = Callable[[Sequence[Any]], Any]
+
+
+def root_equation(framework: Framework, F: UserFunction, layout: Layout, rebuild: Rebuild) -> Equation:
+    """F(z, theta) = 0"""
+
+    def residual(z: Array, theta: Theta) -> Array:
+        return layout.ravel(F(layout.unravel(z), rebuild(theta)), "the value of F")
+
+    return Equation("root", residual)
+
+
+def fixed_point_equation(framework: Framework, g: UserFunction, layout: Layout, rebuild: Rebuild) -> Equation:
+    """z - g(z, theta) = 0"""
+
+    def residual(z: Array, theta: Theta) -> Array:
+        return z - layout.ravel(g(layout.unravel(z), rebuild(theta)), "the value of g")
+
+    return Equation("fixed_point", residual)
+
+
+def argmin_equation(framework: Framework, phi: UserFunction, layout: Layout, rebuild: Rebuild) -> Equation:
+    """The gradient of phi by z = 0"""
+
+    def objective(z: Array, theta: Theta) -> Array:
+        value = phi(layout.unravel(z), rebuild(theta))
+        shape = tuple(getattr(value, "shape", ()))
+        if shape != layout.batch:
+            raise ArgumentError(f"phi must give one number for each element, of shape {layout.batch}, not {shape}.")
+        return value
+
+    def residual(z: Array, theta: Theta) -> Array:
+        value, pullback = framework.vjp(lambda z: objective(z, theta), z)
+        return pullback(framework.xp.ones_like(value))
+
+    return Equation("argmin", residual, objective)

@@ -1,0 +1,49 @@
+"""What every solver of linear systems provides."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, final
+
+from optlayers.implicit.framework import Array
+from optlayers.implicit.linear.operator import LinearOperator
+from optlayers.implicit.linear.preconditioner import AbstractPreconditioner
+from optlayers.implicit.report import LinearInfo
+from optlayers.implicit.stopping import Stop, check_limits, stop_of
+
+
+@final
+class LinearSolution(NamedTuple):
+    """u (*B, n) with A u = rhs, and how it was found."""
+
+    u: Array
+    info: LinearInfo
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbstractLinearSolver(abc.ABC):
+    """A method for A u = rhs, with its settings.
+
+    tolerance, stop: where it stops: |A u - rhs| <= tolerance |rhs|, unless `stop` says otherwise.
+    max_iterations: most products with A, or steps, as the method counts them.
+    preconditioner: an approximate inverse of A, applied on the right, so that residuals are those of the system itself.
+    """
+
+    tolerance: float = 1e-10
+    max_iterations: int = 1000
+    stop: Stop | str = Stop.REDUCTION
+    preconditioner: AbstractPreconditioner | None = None
+
+    name: ClassVar[str]
+
+    symmetric_only: ClassVar[bool] = False
+    """Whether it solves symmetric systems only."""
+
+    def __post_init__(self) -> None:
+        check_limits(type(self).__name__, self.tolerance, self.max_iterations)
+        stop_of(self.stop)
+
+    @abc.abstractmethod
+    def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
+        """u with A u = rhs, for every vector of rhs (*E, *B, n)."""

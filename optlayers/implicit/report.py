@@ -1,0 +1,63 @@
+"""How solves ended: statuses, residuals and iterations of each element, as arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+from optlayers.errors import Status
+from optlayers.implicit.framework import Array
+
+STATUSES = tuple(Status)
+"""A status in an array is its place in this list."""
+
+RUNNING = -1
+"""In place of a status, while an element is iterated."""
+
+SOLVED = STATUSES.index(Status.SOLVED)
+INACCURATE = STATUSES.index(Status.INACCURATE)
+ITERATION_LIMIT = STATUSES.index(Status.ITERATION_LIMIT)
+DIVERGED = STATUSES.index(Status.DIVERGED)
+SINGULAR = STATUSES.index(Status.SINGULAR)
+
+
+@final
+class Info(NamedTuple):
+    """How the solution of each element of the batch *B was found.
+
+    status: (*B) places in `STATUSES`.
+    residual: (*B) the norm that was stopped at: |F(z, theta)|, the largest entry.
+    iterations: (*B) how many the element took.
+    contraction: (*B) the factor by which the last iterations changed the residual, a geometric mean; for the undamped
+        fixed-point iteration it estimates the spectral radius of g's derivative. NaN before the first iteration.
+    """
+
+    status: Array
+    residual: Array
+    iterations: Array
+    contraction: Array
+
+    @property
+    def solved(self) -> Array:
+        """(*B) whether the element was solved to its tolerance."""
+        return self.status == SOLVED
+
+
+@final
+class LinearInfo(NamedTuple):
+    """How the solution of each linear system of the batch *B was found.
+
+    status: (*B) places in `STATUSES`.
+    residual: (*B) |J u - rhs|, the Euclidean norm.
+    iterations: (*B) products with J, or steps, as the method counts them.
+    condition: (*B) the estimated condition number of J, from below; NaN where the method does not estimate it.
+    """
+
+    status: Array
+    residual: Array
+    iterations: Array
+    condition: Array
+
+    @property
+    def solved(self) -> Array:
+        """(*B) whether the system was solved to its tolerance; an ill-conditioned one counts, with a warning."""
+        return (self.status == SOLVED) | (self.status == INACCURATE)

@@ -1,0 +1,118 @@
+"""The choices of a call: solvers, semantics, what is done about failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, final
+
+from optlayers.errors import ConvergenceError, DerivativeError, OptionError
+from optlayers.implicit.equation import Equation
+from optlayers.implicit.linear import AbstractLinearSolver, linear_solver_of
+from optlayers.implicit.policy import OnFailure, Policy, on_failure_of
+from optlayers.implicit.rule import Rule
+from optlayers.implicit.solvers import AbstractIteration, solver_of
+
+
+@final
+class Semantics(Enum):
+    """What is differentiated; `value` is the name at the front door."""
+
+    IMPLICIT = "implicit"
+    """The equation, at the solution: the derivative of the converged solution. Memory: z, z0 and theta."""
+    UNROLLED = "unrolled"
+    """The iterations that ran: the derivative of what was computed. Memory grows with their number."""
+    ONE_STEP = "one_step"
+    """One iteration, begun anew at the solution (Bolte, Pauwels, Vaiter 2023): the implicit derivative for Newton's
+    method, and one of relative error about its rate for a linearly convergent iteration."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Settings:
+    """The choices of a call, None for what the form of the equation decides.
+
+    solver: an iteration, or a callable (F, z0) -> z on arrays (*B, n).
+    backward: the solver of the derivative's linear systems.
+    differentiate: "implicit", "unrolled" or "one_step" (`Semantics`).
+    last: with "unrolled", how many of the last iterations are differentiated; None, all.
+    checkpoint: with "unrolled", compute intermediate values of iterations again rather than keep them.
+    on_failure: "raise", "warn" or "nan" (`OnFailure`), for the solution and for derivatives.
+    monitor: called with the `LinearInfo` of every linear system of a derivative, as NumPy arrays.
+    """
+
+    solver: Any = None
+    backward: Any = None
+    differentiate: Semantics | str = Semantics.IMPLICIT
+    last: int | None = None
+    checkpoint: bool = False
+    on_failure: OnFailure | str = OnFailure.RAISE
+    monitor: Callable[[Any], None] | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """Settings, checked and complete."""
+
+    solver: AbstractIteration
+    backward: AbstractLinearSolver
+    semantics: Semantics
+    last: int | None
+    checkpoint: bool
+    rule: Rule
+
+
+def plan(settings: Settings, equation: Equation, size: int) -> Plan:
+    """The settings for an equation of `size` unknowns an element. Raises `OptionError` for those that do not fit."""
+    solver = solver_of(settings.solver, equation.kind, size)
+    backward = linear_solver_of(settings.backward, equation.symmetric, size)
+    semantics = _semantics_of(settings.differentiate)
+    _check_unrolling(settings, semantics, solver)
+    on_failure = on_failure_of(settings.on_failure)
+    return Plan(
+        solver=solver,
+        backward=backward,
+        semantics=semantics,
+        last=settings.last,
+        checkpoint=settings.checkpoint,
+        rule=Rule(
+            backward,
+            Policy(
+                on_failure,
+                f"{equation.kind} was not solved by {solver.name} to its tolerance {solver.tolerance:g}",
+                "Give a better z0, more iterations (max_iterations=), another solver, or a larger tolerance; "
+                "on_failure='warn' or 'nan' goes on all the same.",
+                ConvergenceError,
+            ),
+            Policy(
+                on_failure,
+                f"the derivative of {equation.kind} is not reliable: its linear system, solved by {backward.name} "
+                f"(tolerance {backward.tolerance:g})",
+                "Where the Jacobian is singular, the solution is no differentiable function of theta. Otherwise give "
+                "another backward solver, more iterations, a preconditioner, or a larger tolerance.",
+                DerivativeError,
+                settings.monitor,
+            ),
+        ),
+    )
+
+
+def _semantics_of(choice: Semantics | str) -> Semantics:
+    try:
+        return Semantics(choice)
+    except ValueError:
+        names = ", ".join(f'"{semantics.value}"' for semantics in Semantics)
+        raise OptionError(f"differentiate={choice!r} does not exist; the choices are {names}.") from None
+
+
+def _check_unrolling(settings: Settings, semantics: Semantics, solver: AbstractIteration) -> None:
+    if semantics is not Semantics.UNROLLED and (settings.last is not None or settings.checkpoint):
+        raise OptionError('last= and checkpoint= belong to differentiate="unrolled".')
+    if settings.last is not None and (not isinstance(settings.last, int) or settings.last < 1):
+        raise OptionError(f"last={settings.last!r}: a positive integer is expected.")
+    if semantics is not Semantics.IMPLICIT and not solver.differentiable_steps:
+        raise OptionError(
+            f'{solver.name} has no steps that could be differentiated; take differentiate="implicit" or another solver.'
+        )

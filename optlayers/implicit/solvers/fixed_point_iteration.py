@@ -1,0 +1,37 @@
+"""The damped fixed-point iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, final
+
+from optlayers.errors import OptionError
+from optlayers.implicit.framework import Array
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+
+if TYPE_CHECKING:
+    from optlayers.implicit.equation import Problem
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FixedPointIteration(AbstractIteration):
+    """z <- z - damping F(z); for F = z - g(z), z <- (1 - damping) z + damping g(z).
+
+    Converges linearly where the spectral radius of I - damping J_z is below one.
+    """
+
+    damping: float = 1.0
+
+    name: ClassVar[str] = "fixed-point iteration"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.damping > 0:
+            raise OptionError(f"FixedPointIteration(damping={self.damping!r}): a positive number is expected.")
+
+    def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
+        return ()
+
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+        return z - self.damping * residual, ()

@@ -1,0 +1,62 @@
+"""When an iteration stops."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, final
+
+from optlayers.errors import OptionError
+from optlayers.implicit.framework import Array
+
+
+@final
+class Stop(Enum):
+    """What the norm of a residual is compared with.
+
+    `value` is the name at the front door.
+    """
+
+    ABSOLUTE = "absolute"
+    """|F(z)| <= tolerance"""
+    REDUCTION = "reduction"
+    """|F(z)| <= tolerance |F(z0)|; for a linear system, |J u - rhs| <= tolerance |rhs|"""
+    RELATIVE = "relative"
+    """|F(z)| <= tolerance |z|"""
+
+    def bound(self, tolerance: float, first: Array, size: Array) -> Array:
+        """The norm at which to stop, given the first residual's and the current solution's."""
+        if self is Stop.ABSOLUTE:
+            return tolerance * (first * 0 + 1)
+        return tolerance * (first if self is Stop.REDUCTION else size)
+
+
+def stop_of(choice: Stop | str) -> Stop:
+    """The rule of a name. Raises `OptionError` for one that does not exist."""
+    try:
+        return Stop(choice)
+    except ValueError:
+        names = ", ".join(f'"{stop.value}"' for stop in Stop)
+        raise OptionError(f"stop={choice!r} is not a stopping rule; the rules are {names}.") from None
+
+
+def check_limits(name: str, tolerance: float, max_iterations: int) -> None:
+    """Raise `OptionError` unless the tolerance is positive and the limit at least one."""
+    if not tolerance > 0:
+        raise OptionError(f"{name}(tolerance={tolerance!r}): a positive number is expected.")
+    if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
+        raise OptionError(f"{name}(max_iterations={max_iterations!r}): a positive integer is expected.")
+
+
+def largest(xp: Any, r: Array) -> Array:
+    """The largest entry of each element, in modulus; NaN where one is."""
+    return xp.amax(xp.abs(r), axis=-1)
+
+
+def length(xp: Any, r: Array) -> Array:
+    """The Euclidean norm of each element."""
+    return xp.sqrt(inner(xp, r, r))
+
+
+def inner(xp: Any, a: Array, b: Array) -> Array:
+    """The inner product of each element."""
+    return xp.sum(a * b, axis=-1)

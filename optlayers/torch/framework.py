@@ -1,0 +1,108 @@
+"""PyTorch, as the implicit layers need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+import torch.utils.checkpoint
+from torch.utils import _pytree as pytree
+
+from optlayers.errors import OptionError
+from optlayers.implicit import (
+    AbstractIteration,
+    AbstractLinearSolver,
+    Info,
+    Policy,
+    Problem,
+    Rule,
+)
+from optlayers.torch import implicit_primitives, products
+from optlayers.torch.captures import check_captures
+from optlayers.torch.wrapped import is_transformed, numbers
+
+Function = Callable[[Any], Any]
+
+
+@final
+class TorchFramework:
+    """`optlayers.implicit.Framework` for PyTorch."""
+
+    @property
+    def xp(self) -> Any:
+        return torch
+
+    def linearize(self, f: Function, z: torch.Tensor) -> tuple[torch.Tensor, Function]:
+        return products.linearize(f, z)
+
+    def vjp(self, f: Function, z: torch.Tensor) -> tuple[torch.Tensor, Function]:
+        value, pullback = products.vjp(f, z)
+        return value, lambda u: pullback(u)[0]
+
+    def transpose(self, linear: Function, like: torch.Tensor) -> Function:
+        return self.vjp(linear, torch.zeros_like(like))[1]
+
+    def map(self, f: Function) -> Function:
+        mapped: Function = torch.func.vmap(f)
+        return mapped
+
+    def eye(self, n: int, like: torch.Tensor) -> torch.Tensor:
+        return torch.eye(n, dtype=like.dtype, device=like.device)
+
+    def while_loop(self, going: Function, body: Function, state: Any) -> Any:
+        # Under vmap it goes on while any element needs it; those that have stopped stand still.
+        while numbers(going(state)).any():
+            state = body(state)
+        return state
+
+    def unrolled_loop(self, going: Function, body: Function, state: Any, limit: int, checkpoint: bool) -> Any:
+        if checkpoint and is_transformed():
+            raise OptionError(
+                "checkpoint=True does not work inside torch.func's transformations (a limit of PyTorch's)."
+            )
+        rounds = 0
+        while rounds < limit and numbers(going(state)).any():
+            state = torch.utils.checkpoint.checkpoint(body, state, use_reentrant=False) if checkpoint else body(state)
+            rounds += 1
+        return state
+
+    def constant(self, tree: Any) -> Any:
+        return pytree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf, tree)
+
+    def factor(self, matrix: torch.Tensor) -> Callable[[torch.Tensor, bool], torch.Tensor]:
+        factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
+
+        def solve(columns: torch.Tensor, transpose: bool) -> torch.Tensor:
+            result: torch.Tensor = torch.linalg.lu_solve(factors, pivots, columns, adjoint=transpose)
+            return result
+
+        return solve
+
+    def flatten(self, tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+        leaves, structure = pytree.tree_flatten(tree)
+        return leaves, lambda leaves: pytree.tree_unflatten(list(leaves), structure)
+
+    def enclose(self, problem: Problem, z: torch.Tensor) -> tuple[Problem, torch.Tensor]:
+        return problem, z.to(check_captures(problem, z).dtype)
+
+    def judge(self, value: torch.Tensor, info: Any, policy: Policy) -> torch.Tensor:
+        return implicit_primitives.judge(value, info, policy)
+
+    def solve(
+        self, problem: Problem, z: torch.Tensor, solver: AbstractIteration, rule: Rule
+    ) -> tuple[torch.Tensor, Info]:
+        return implicit_primitives.solve(problem, z, solver, rule)
+
+    def linear_solve(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        rhs: torch.Tensor,
+        method: AbstractLinearSolver,
+        policy: Policy | None,
+    ) -> torch.Tensor:
+        return implicit_primitives.linear_solve(problem, z, rhs, method, policy, False, problem.theta)
+
+
+TORCH = TorchFramework()
