@@ -18,6 +18,7 @@ FRONT_END = {
     "backward",
     "construction",
     "errors",
+    "implicit",
     "problem_types",
     "program",
     "solution_map",
@@ -53,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "solvers",
         "user_warning",
     },
+    "implicit": {"errors", "user_warning"},
     "storage": {"backward", "cones", "errors", "kkt", "program", "solution_map", "solvers", "version"},
     "construction": {
         "backward",

@@ -1,15 +1,16 @@
 """Implicit layers: solutions of F(z, theta) = 0, differentiated by the implicit function theorem."""
 
+from optlayers.implicit.capture import captured
 from optlayers.implicit.equation import Equation, Problem
 from optlayers.implicit.forms import argmin_equation, fixed_point_equation, root_equation
 from optlayers.implicit.framework import Framework
-from optlayers.implicit.interface import solve_form
+from optlayers.implicit.interface import ImplicitFunction
 from optlayers.implicit.iteration import run
 from optlayers.implicit.linear import LU, AbstractLinearSolver, LinearOperator, Preconditioner
 from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.report import STATUSES, Info, LinearInfo
 from optlayers.implicit.rule import Rule
-from optlayers.implicit.settings import Settings
+from optlayers.implicit.settings import Semantics, Settings
 from optlayers.implicit.solvers import AbstractIteration, FixedPointIteration, Newton
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Equation",
     "FixedPointIteration",
     "Framework",
+    "ImplicitFunction",
     "Info",
     "LinearInfo",
     "LinearOperator",
@@ -29,10 +31,11 @@ __all__ = [
     "Preconditioner",
     "Problem",
     "Rule",
+    "Semantics",
     "Settings",
     "argmin_equation",
+    "captured",
     "fixed_point_equation",
     "root_equation",
     "run",
-    "solve_form",
 ]

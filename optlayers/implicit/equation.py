@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -35,11 +35,20 @@ class Equation:
 @final
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """An equation at given parameters, in a framework."""
+    """An equation at given parameters, in a framework.
+
+    captured: how many of the last leaves of theta are no parameters of the user's, but values that the function took
+    from outside; they have no derivatives.
+    """
 
     framework: Framework
     equation: Equation
     theta: Theta
+    captured: int = 0
+
+    def at(self, theta: Sequence[Any]) -> Problem:
+        """The same equation at other parameters."""
+        return Problem(self.framework, self.equation, tuple(theta), self.captured)
 
     @property
     def xp(self) -> Any:
@@ -61,4 +70,4 @@ class Problem:
 
     def constant(self) -> Problem:
         """The same, with parameters that have no derivatives."""
-        return Problem(self.framework, self.equation, self.framework.constant(self.theta))
+        return self.at(self.framework.constant(self.theta))

@@ -3,30 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 from optlayers.errors import ArgumentError
 from optlayers.implicit.equation import Equation, Problem
+from optlayers.implicit.explanation import explain
 from optlayers.implicit.forms import Rebuild, UserFunction
-from optlayers.implicit.framework import Framework
+from optlayers.implicit.framework import Array, Framework
 from optlayers.implicit.layout import Layout
-from optlayers.implicit.report import Info
-from optlayers.implicit.settings import Settings, plan
+from optlayers.implicit.linear import AbstractLinearSolver
+from optlayers.implicit.policy import OnFailure
+from optlayers.implicit.report import LinearInfo
+from optlayers.implicit.settings import Plan, Semantics, Settings, plan
 from optlayers.implicit.solve import solve
+from optlayers.implicit.solvers import AbstractIteration
 
 Form = Callable[[Framework, UserFunction, Layout, Rebuild], Equation]
 
 
-def solve_form(
-    framework: Framework, form: Form, function: UserFunction, z0: Any, theta: Any, batch_axes: int, settings: Settings
-) -> tuple[Any, Info]:
-    """The solution, a tree like z0, of the user's function in one of the forms, and how it was found."""
-    if not callable(function):
-        raise ArgumentError(f"a function of z and theta is expected, not {type(function).__name__}.")
-    layout = Layout.of(framework, z0, batch_axes)
-    leaves, rebuild = framework.flatten(theta)
-    equation = form(framework, function, layout, rebuild)
-    initial = framework.constant(layout.ravel(z0, "z0"))
-    problem, z = framework.enclose(Problem(framework, equation, tuple(leaves)), initial)
-    found, info = solve(problem, z, plan(settings, equation, layout.size))
-    return layout.unravel(found), info
+@final
+@dataclass(frozen=True, eq=False)
+class ImplicitFunction:
+    """z as a function of theta, where
+
+        root:         F(z, theta) = 0
+        fixed_point:  z = g(z, theta)
+        argmin:       the gradient of phi(z, theta) by z is 0
+
+    Called with the function of z and theta, an initial point z0, theta, and choices, all of which have defaults.
+    z0 and theta are trees of arrays (dicts, tuples, modules' parameters); the solution is a tree like z0. z does not
+    depend on z0, so that the derivative by it is zero; where there are several solutions, z0 chooses one.
+
+    batch_axes: how many of the first axes of each array of z0 are batch axes. The function must treat the elements of
+        the batch independently; each is iterated until it has converged. phi returns a number for each element.
+    solver: an iteration (Newton, Broyden, FixedPointIteration, Anderson, GradientDescent, LBFGS, Bisection), or any
+        callable (F, z0) -> z on arrays (*B, n).
+    backward: the solver of the linear systems of derivatives (LU, GMRES, BiCGStab, ConjugateGradients,
+        NormalConjugateGradients, LSMR, Neumann), or an iteration, applied to the adjoint equation.
+    differentiate: what is differentiated, in forward and in reverse mode.
+        "implicit": the equation, at z: J_z dz = -J_theta dtheta. Memory: z, z0 and theta. Any number of times.
+        "unrolled": the iterations that ran. Memory grows with their number.
+        "one_step": one iteration, begun anew at z (Bolte, Pauwels, Vaiter 2023).
+    last, checkpoint: with "unrolled", how many of the last iterations are differentiated (all, if None), and whether
+        their intermediate values are computed again rather than kept.
+    on_failure: "raise", "warn" or "nan", for elements of the batch that were not solved, and for derivatives whose
+        linear systems were not. A failed element's derivatives are those at the point that was reached.
+    monitor: called with the `LinearInfo` of each solved system of derivatives, as NumPy arrays.
+    return_info: return (z, info), `Info` with status, residual, iterations and contraction of each element.
+
+    Raises `ArgumentError` for arguments that do not fit, `OptionError` for choices that do not, `ConvergenceError` and
+    `DerivativeError` as `on_failure` says, and `CaptureError` where the function takes from outside a value that needs
+    a derivative.
+
+    Source: the implicit function theorem, as in Blondel et al. (2022), Efficient and modular implicit differentiation.
+    """
+
+    framework: Framework
+    form: Form
+
+    def __call__(
+        self,
+        function: UserFunction,
+        z0: Any,
+        theta: Any = (),
+        *,
+        batch_axes: int = 0,
+        solver: AbstractIteration | Callable[..., Any] | None = None,
+        backward: AbstractLinearSolver | AbstractIteration | None = None,
+        differentiate: Semantics | str = Semantics.IMPLICIT,
+        last: int | None = None,
+        checkpoint: bool = False,
+        on_failure: OnFailure | str = OnFailure.RAISE,
+        monitor: Callable[[LinearInfo], None] | None = None,
+        return_info: bool = False,
+    ) -> Any:
+        settings = Settings(
+            solver=solver,
+            backward=backward,
+            differentiate=differentiate,
+            last=last,
+            checkpoint=checkpoint,
+            on_failure=on_failure,
+            monitor=monitor,
+        )
+        layout, problem, z, chosen = self._prepare(function, z0, theta, batch_axes, settings)
+        chosen.warn_of_mismatch()
+        found, info = solve(problem, z, chosen)
+        return (layout.unravel(found), info) if return_info else layout.unravel(found)
+
+    def explain(self, function: UserFunction, z0: Any, theta: Any = (), *, batch_axes: int = 0, **settings: Any) -> str:
+        """What such a call does: the equation, the solvers, their tolerances, what is differentiated."""
+        layout, problem, _, chosen = self._prepare(function, z0, theta, batch_axes, Settings(**settings))
+        return explain(problem.equation, layout, chosen)
+
+    def _prepare(
+        self, function: UserFunction, z0: Any, theta: Any, batch_axes: int, settings: Settings
+    ) -> tuple[Layout, Problem, Array, Plan]:
+        if not callable(function):
+            raise ArgumentError(f"a function of z and theta is expected, not {type(function).__name__}.")
+        layout = Layout.of(self.framework, z0, batch_axes)
+        leaves, rebuild = self.framework.flatten(theta)
+        equation = self.form(self.framework, function, layout, rebuild)
+        initial = self.framework.constant(layout.ravel(z0, "z0"))
+        problem, z = self.framework.enclose(Problem(self.framework, equation, tuple(leaves)), initial)
+        return layout, problem, z, plan(settings, equation, layout.size)

@@ -16,9 +16,8 @@ from optlayers.errors import (
     ElementFailure,
     OptionError,
     SingularWarning,
-    Status,
 )
-from optlayers.implicit.report import STATUSES, Info, LinearInfo
+from optlayers.implicit.report import INACCURATE, STATUSES, Info, LinearInfo
 from optlayers.user_warning import warn_user
 
 
@@ -61,14 +60,14 @@ class Policy:
             if self.on_failure is OnFailure.RAISE:
                 raise self.error(message)
             warn_user(message, AccuracyWarning)
-        doubtful = np.asarray(info.status == STATUSES.index(Status.INACCURATE))
+        doubtful = info.status == INACCURATE
         if doubtful.any():
             warn_user(self._message(info, doubtful), SingularWarning if _ill_conditioned(info) else AccuracyWarning)
 
-    @property
-    def silent(self) -> bool:
-        """Whether nothing is ever said."""
-        return self.monitor is None and self.on_failure is OnFailure.NAN
+    def remarkable(self, info: Info | LinearInfo) -> Any:
+        """(*B) of which solves something is said."""
+        doubtful = info.status == INACCURATE
+        return doubtful if self.on_failure is OnFailure.NAN else doubtful | ~info.solved
 
     def _message(self, info: Info | LinearInfo, which: np.ndarray) -> str:
         failures = [_failure(info, index) for index in np.ndindex(which.shape) if which[index]]

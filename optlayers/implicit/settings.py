@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, final
 
-from optlayers.errors import ConvergenceError, DerivativeError, OptionError
+from optlayers.errors import AccuracyWarning, ConvergenceError, DerivativeError, OptionError
 from optlayers.implicit.equation import Equation
 from optlayers.implicit.linear import AbstractLinearSolver, linear_solver_of
 from optlayers.implicit.policy import OnFailure, Policy, on_failure_of
 from optlayers.implicit.rule import Rule
 from optlayers.implicit.solvers import AbstractIteration, solver_of
+from optlayers.user_warning import warn_user
 
 
 @final
@@ -62,6 +63,27 @@ class Plan:
     last: int | None
     checkpoint: bool
     rule: Rule
+
+    @property
+    def mismatch(self) -> str:
+        """What is to be said of the two tolerances, if anything."""
+        coarse, fine = self.solver.tolerance, self.backward.tolerance
+        if self.semantics is not Semantics.IMPLICIT or coarse <= MISMATCH * fine:
+            return ""
+        return (
+            f"{self.solver.name} stops at {coarse:g}, {self.backward.name} at {fine:g}: the derivative is that of a "
+            "point that solves the equation much less accurately than the derivative's own system is solved. Give "
+            "solver= a smaller tolerance, or backward= a larger one."
+        )
+
+    def warn_of_mismatch(self) -> None:
+        """Warn of it, where there is one."""
+        if self.mismatch:
+            warn_user(self.mismatch, AccuracyWarning)
+
+
+MISMATCH = 1e5
+"""A solver's tolerance, by the backward solver's, above which a warning says that they do not fit together."""
 
 
 def plan(settings: Settings, equation: Equation, size: int) -> Plan:

@@ -6,7 +6,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from optlayers.errors import CaptureError
-from optlayers.implicit import Problem
+from optlayers.implicit import Problem, captured
 from optlayers.torch.wrapped import layers, levels
 
 
@@ -20,13 +20,10 @@ def check_captures(problem: Problem, z: torch.Tensor) -> torch.Tensor:
         residual: torch.Tensor = problem.equation.residual(z.detach(), theta)
     known = levels(z).union(*(levels(leaf) for leaf in theta if isinstance(leaf, torch.Tensor)))
     if any(layer.requires_grad or forward_ad.unpack_dual(layer).tangent is not None for layer in layers(residual)):
-        raise CaptureError(MESSAGE.format(kind=problem.equation.kind, needs="needs a gradient"))
+        raise CaptureError(captured(problem, "needs a derivative", MODULES))
     if not levels(residual) <= known:
-        raise CaptureError(MESSAGE.format(kind=problem.equation.kind, needs="is mapped by vmap"))
+        raise CaptureError(captured(problem, "is mapped by vmap", MODULES))
     return residual.detach()
 
 
-MESSAGE = (
-    "the function given to {kind} uses a tensor from outside that {needs}. It would get no derivative: pass it through "
-    "theta (for a module, dict(module.named_parameters()) and torch.func.functional_call), or detach it."
-)
+MODULES = "for a module, dict(module.named_parameters()) and torch.func.functional_call"

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from optlayers.implicit import Settings, argmin_equation, fixed_point_equation, root_equation, solve_form
+from optlayers.implicit import ImplicitFunction, argmin_equation, fixed_point_equation, root_equation
 from optlayers.torch.framework import TORCH
 
+root = ImplicitFunction(TORCH, root_equation)
+"""z with F(z, theta) = 0; see `ImplicitFunction`."""
 
-def _function(form: Any) -> Any:
-    def solve(
-        function: Any, z0: Any, theta: Any = (), *, batch_axes: int = 0, return_info: bool = False, **settings: Any
-    ) -> Any:
-        z, info = solve_form(TORCH, form, function, z0, theta, batch_axes, Settings(**settings))
-        return (z, info) if return_info else z
+fixed_point = ImplicitFunction(TORCH, fixed_point_equation)
+"""z with z = g(z, theta); see `ImplicitFunction`."""
 
-    return solve
-
-
-root, fixed_point, argmin = map(_function, (root_equation, fixed_point_equation, argmin_equation))
+argmin = ImplicitFunction(TORCH, argmin_equation)
+"""z where the gradient of phi(z, theta) by z is 0; see `ImplicitFunction`."""

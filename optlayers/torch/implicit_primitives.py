@@ -26,8 +26,7 @@ from optlayers.torch.wrapped import numbers
 
 def judge(value: torch.Tensor, info: Info | LinearInfo, policy: Policy) -> torch.Tensor:
     """The value, after the policy has been applied to how it was found."""
-    if not policy.silent:
-        policy.review(type(info)(*(numbers(array) for array in info)))
+    policy.review(type(info)(*(numbers(array) for array in info)))
     if policy.on_failure is OnFailure.NAN:
         value = torch.where(info.solved[..., None], value, torch.nan)
     return value
@@ -41,7 +40,7 @@ class Solve(torch.autograd.Function):
     def forward(
         z: torch.Tensor, problem: Problem, solver: AbstractIteration, rule: Rule, *theta: Any
     ) -> tuple[torch.Tensor, ...]:
-        found, info = run(_with(problem, theta), solver, z)
+        found, info = run(problem.at(theta), solver, z)
         # An output must not be the input itself, as it is where z0 is a solution.
         return judge(found.clone() if found is z else found, info, rule.forward_policy), *info
 
@@ -103,7 +102,7 @@ class LinearSolve(torch.autograd.Function):
         transpose: bool,
         *theta: Any,
     ) -> torch.Tensor:
-        operator = _with(problem, theta).derivative(z)
+        operator = problem.at(theta).derivative(z)
         u, info = method.solve(operator.transpose if transpose else operator, rhs)
         return u if policy is None else judge(u, info, policy)
 
@@ -185,7 +184,7 @@ def _solve_again(ctx: Any, z: torch.Tensor, rhs: torch.Tensor, transpose: bool, 
 
 def _product(problem: Problem, point: Sequence[Any], vector: torch.Tensor, transpose: bool) -> torch.Tensor:
     """J vector, or J' vector, at the point (z, *theta)."""
-    operator = _with(problem, point[1:]).derivative(point[0])
+    operator = problem.at(point[1:]).derivative(point[0])
     product: torch.Tensor = (operator.multiply_transposed() if transpose else operator.multiply())(vector)
     return product
 
@@ -193,10 +192,6 @@ def _product(problem: Problem, point: Sequence[Any], vector: torch.Tensor, trans
 def _bilinear(problem: Problem, point: Sequence[Any], left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """The sum over all systems of left' J right."""
     return (_product(problem, point, left, True) * right).sum()
-
-
-def _with(problem: Problem, theta: Sequence[Any]) -> Problem:
-    return Problem(problem.framework, problem.equation, tuple(theta))
 
 
 def _mapped(problem: Problem, dims: Sequence[Any], info: Any) -> Problem:

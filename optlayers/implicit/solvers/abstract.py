@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.stopping import Stop, check_limits, stop_of
-
-if TYPE_CHECKING:
-    from optlayers.implicit.equation import Problem
 
 Memory = tuple[Array, ...]
 """What an iteration remembers from one step to the next: arrays with the batch axes first."""

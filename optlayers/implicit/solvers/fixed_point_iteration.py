@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 from optlayers.errors import OptionError
+from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
-
-if TYPE_CHECKING:
-    from optlayers.implicit.equation import Problem
 
 
 @final

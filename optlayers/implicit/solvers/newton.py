@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
+from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.lu import LU
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.stopping import largest
-
-if TYPE_CHECKING:
-    from optlayers.implicit.equation import Problem
 
 
 @final

@@ -1,0 +1,118 @@
+"""JAX, as the implicit layers need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optlayers.implicit import AbstractIteration, AbstractLinearSolver, Equation, Info, Policy, Problem, Rule
+from optlayers.jax import implicit_primitives
+
+Function = Callable[[Any], Any]
+
+
+@final
+class JaxFramework:
+    """`optlayers.implicit.Framework` for JAX."""
+
+    @property
+    def xp(self) -> Any:
+        return jnp
+
+    def linearize(self, f: Function, z: jax.Array) -> tuple[jax.Array, Function]:
+        value, pushforward = jax.linearize(f, z)
+        return value, pushforward
+
+    def vjp(self, f: Function, z: jax.Array) -> tuple[jax.Array, Function]:
+        value, pullback = jax.vjp(f, z)
+        return value, lambda u: pullback(u)[0]
+
+    def transpose(self, linear: Function, like: jax.Array) -> Function:
+        return implicit_primitives.transposed(linear, like)
+
+    def map(self, f: Function) -> Function:
+        return jax.vmap(f)
+
+    def eye(self, n: int, like: jax.Array) -> jax.Array:
+        return jnp.eye(n, dtype=like.dtype)
+
+    def while_loop(self, going: Function, body: Function, state: Any) -> Any:
+        # Outside of jit, a loop in Python spares the compilation of one that would be met only once.
+        while not isinstance(more := jnp.any(going(state)), jax.core.Tracer):
+            if not more:
+                return state
+            state = body(state)
+        return jax.lax.while_loop(lambda state: jnp.any(going(state)), body, state)
+
+    def unrolled_loop(self, going: Function, body: Function, state: Any, limit: int, checkpoint: bool) -> Any:
+        advance = jax.checkpoint(body) if checkpoint else body
+
+        def round(state: Any, _: None) -> tuple[Any, None]:
+            return jax.lax.cond(jnp.any(going(state)), advance, lambda state: state, state), None
+
+        return jax.lax.scan(round, state, None, length=limit)[0]
+
+    def constant(self, tree: Any) -> Any:
+        return jax.tree.map(jax.lax.stop_gradient, tree)
+
+    def factor(self, matrix: jax.Array) -> Callable[[jax.Array, bool], jax.Array]:
+        factors = jax.scipy.linalg.lu_factor(matrix)
+
+        def solve(columns: jax.Array, transpose: bool) -> jax.Array:
+            result: jax.Array = jax.scipy.linalg.lu_solve(factors, columns, trans=int(transpose))
+            return result
+
+        return solve
+
+    def flatten(self, tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+        """The leaves are the arrays and numbers of the tree; what else it holds is fixed."""
+        leaves, structure = jax.tree.flatten(tree)
+        places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, NUMBERS)]
+
+        def rebuild(chosen: Sequence[Any]) -> Any:
+            complete = list(leaves)
+            for place, leaf in zip(places, chosen, strict=True):
+                complete[place] = leaf
+            return jax.tree.unflatten(structure, complete)
+
+        return [jnp.asarray(leaves[place]) for place in places], rebuild
+
+    def enclose(self, problem: Problem, z: jax.Array) -> tuple[Problem, jax.Array]:
+        equation, theta = problem.equation, problem.theta
+        residual, objective = equation.residual, equation.objective
+        parts = [residual] if objective is None else [residual, objective]
+        converted = [jax.closure_convert(part, z, theta) for part in parts]
+        own = len(theta)
+        functions = []
+        for function, values in converted:
+            place = len(theta)
+            theta = (*theta, *values)
+            functions.append(_without_captures(function, own, slice(place, len(theta))))
+        dtype = jax.eval_shape(residual, z, problem.theta).dtype
+        return Problem(self, Equation(equation.kind, *functions), theta, len(theta) - own), z.astype(dtype)
+
+    def judge(self, value: jax.Array, info: Any, policy: Policy) -> jax.Array:
+        return implicit_primitives.judge(value, info, policy)
+
+    def solve(self, problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule) -> tuple[jax.Array, Info]:
+        return implicit_primitives.solve(problem, z, solver, rule)
+
+    def linear_solve(
+        self, problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver, policy: Policy | None
+    ) -> jax.Array:
+        return implicit_primitives.linear_solve(problem, z, rhs, method, policy)
+
+
+def _without_captures(function: Callable[..., Any], own: int, captures: slice) -> Callable[[Any, Any], Any]:
+    """The function, which takes from the end of theta what it captured."""
+    return lambda z, theta: function(z, theta[:own], *theta[captures])
+
+
+NUMBERS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
+"""The types of leaves that are parameters."""
+
+JAX = JaxFramework()

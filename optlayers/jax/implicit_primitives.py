@@ -1,0 +1,112 @@
+"""The two primitives of the implicit layers: the solution of an equation, whose derivative is the solution of linear
+systems; and that, whose derivative and whose transpose are itself again (`jax.lax.custom_linear_solve`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from optlayers.errors import CaptureError
+from optlayers.implicit import (
+    AbstractIteration,
+    AbstractLinearSolver,
+    Info,
+    LinearInfo,
+    LinearOperator,
+    OnFailure,
+    Policy,
+    Problem,
+    Rule,
+    captured,
+    run,
+)
+
+Function = Callable[[Any], Any]
+
+
+def judge(value: jax.Array, info: Info | LinearInfo, policy: Policy) -> jax.Array:
+    """The value, after the policy has been applied to how it was found; on the host, if there is something to say."""
+    if policy.on_failure is OnFailure.NAN:
+        value = jnp.where(info.solved[..., None], value, jnp.nan)
+    if not any(isinstance(array, jax.core.Tracer) for array in info):
+        policy.review(type(info)(*map(np.asarray, info)))
+        return value
+
+    def on_host(value: Any, *report: Any) -> Any:
+        policy.review(type(info)(*map(np.asarray, report)))
+        return value
+
+    def say(value: jax.Array) -> jax.Array:
+        shape = jax.ShapeDtypeStruct(value.shape, value.dtype)
+        result: jax.Array = jax.pure_callback(on_host, shape, value, *info, vmap_method="broadcast_all")
+        return result
+
+    if policy.monitor is not None:
+        return say(value)
+    result: jax.Array = jax.lax.cond(jnp.any(policy.remarkable(info)), say, lambda value: value, value)
+    return result
+
+
+def solve(problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule) -> tuple[jax.Array, Info]:
+    """The solution from z, differentiable in theta."""
+
+    @jax.custom_jvp
+    def solution(z: jax.Array, theta: tuple[Any, ...]) -> tuple[jax.Array, Info]:
+        found, info = run(problem.at(theta), solver, z)
+        return judge(found, info, rule.forward_policy), info
+
+    @partial(solution.defjvp, symbolic_zeros=True)
+    def derivative(primals: Any, tangents: Any) -> tuple[Any, Any]:
+        start, theta = primals
+        moved = [place for place, tangent in enumerate(tangents[1]) if not isinstance(tangent, SymbolicZero)]
+        if any(place >= len(theta) - problem.captured for place in moved):
+            raise CaptureError(captured(problem, "needs a derivative", "for an Equinox or Flax module, the module"))
+        found, info = solution(start, theta)
+
+        def residual(chosen: list[Any]) -> jax.Array:
+            every = list(theta)
+            for place, leaf in zip(moved, chosen, strict=True):
+                every[place] = leaf
+            value: jax.Array = problem.equation.residual(found, tuple(every))
+            return value
+
+        chosen, along = [theta[place] for place in moved], [tangents[1][place] for place in moved]
+        _, d_residual = jax.jvp(residual, (chosen,), (along,))
+        d_found = linear_solve(problem.at(theta), found, -d_residual, rule.backward, rule.backward_policy)
+        return (found, info), (d_found, jax.tree.map(_no_tangent, info))
+
+    z, info = solution(z, problem.theta)
+    return z, info
+
+
+def linear_solve(
+    problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver, policy: Policy | None
+) -> jax.Array:
+    """u with J_z(z, theta) u = rhs."""
+
+    def solution(multiply: Function, rhs: jax.Array) -> jax.Array:
+        operator = LinearOperator(
+            problem.framework, rhs, product=lambda: multiply, transposed_product=lambda: transposed(multiply, rhs)
+        )
+        u, info = method.solve(operator, rhs)
+        return u if policy is None else judge(u, info, policy)
+
+    _, multiply = jax.linearize(problem.residual, z)
+    result: jax.Array = jax.lax.custom_linear_solve(multiply, rhs, solution, transpose_solve=solution)
+    return result
+
+
+def transposed(linear: Function, like: jax.Array) -> Function:
+    """The transpose of a linear function of arrays like `like`."""
+    pullback: Callable[[Any], Any] = jax.linear_transpose(linear, like)
+    return lambda u: pullback(u)[0]
+
+
+def _no_tangent(primal: jax.Array) -> Any:
+    return np.zeros(primal.shape, jax.dtypes.float0) if jnp.issubdtype(primal.dtype, jnp.integer) else primal * 0
