@@ -23,7 +23,8 @@ from optlayers.kkt import SUSPICIOUS_GAIN, DenseSystem, SymmetricSystem, is_solu
 @final
 @dataclass(frozen=True)
 class BatchedDense(AbstractBackward):
-    """LU with pivoting of the dense symmetric systems of all elements in one call: for many small problems.
+    """The inverses of the dense symmetric systems of all elements in one call, by LU with pivoting: for many small
+    problems. Refinement makes products with them as exact as solutions by LU.
 
     An element whose system is singular to working precision gets the least-squares solution of minimum norm, and the
     report says so.
@@ -48,8 +49,8 @@ class BatchedDense(AbstractBackward):
         for place, at in enumerate(linearizations):
             K[place] = system.matrix(system.fill(at.scaled.program, at.D).values).toarray()
             right[place] = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
-        solution, iterations = self._solve(K, right)
         inverse, gain = _inverses(K)
+        solution, iterations = self._solve(K, inverse, right)
         unsolved = ~is_solution(right, solution, right - K @ solution)
         error = rounding_error(inverse, K, right, solution)
         results = []
@@ -66,22 +67,22 @@ class BatchedDense(AbstractBackward):
         return results
 
     def _solve(
-        self, K: Float[np.ndarray, "B size size"], right: Float[np.ndarray, "B size k"]
+        self,
+        K: Float[np.ndarray, "B size size"],
+        inverse: Float[np.ndarray, "B size size"],
+        right: Float[np.ndarray, "B size k"],
     ) -> tuple[Float[np.ndarray, "B size k"], int]:
         """Solutions, refined at least once and while that helps, and the refinements; not a number for all if a pivot
         is zero. The first refinement counts though the residual may not fall: see `DenseSystem.solve`."""
-        try:
-            solution = np.linalg.solve(K, right)
-            residual = right - K @ solution
-            for step in range(self.max_iterations):
-                candidate = solution + np.linalg.solve(K, residual)
-                candidate_residual = right - K @ candidate
-                before, after = (np.linalg.norm(part) for part in (residual, candidate_residual))
-                if step > 0 and (before <= self.tolerance * np.linalg.norm(right) or not after < before):
-                    return solution, step
-                solution, residual = candidate, candidate_residual
-        except np.linalg.LinAlgError:
-            return np.full_like(right, np.nan), 0
+        solution = inverse @ right
+        residual = right - K @ solution
+        for step in range(self.max_iterations):
+            candidate = solution + inverse @ residual
+            candidate_residual = right - K @ candidate
+            before, after = (np.linalg.norm(part) for part in (residual, candidate_residual))
+            if step > 0 and (before <= self.tolerance * np.linalg.norm(right) or not after < before):
+                return solution, step
+            solution, residual = candidate, candidate_residual
         return solution, self.max_iterations
 
 
