@@ -194,7 +194,13 @@ def _as_float(value: Any, name: str) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ArgumentError(f"'{name}' must be an array of numbers, with rows of one length: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise ArgumentError(f"'{name}' must be an array of numbers, with rows of one length: {reason}.") from error
+    except (RuntimeError, TypeError) as error:  # as for a tensor that requires a gradient, a traced JAX array
+        raise ArgumentError(
+            f"'{name}' must be an array of numbers; the argument is a {type(value).__name__} that NumPy cannot read: "
+            f"{error}"
+        ) from error
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise ArgumentError(
             f"'{name}' must be a dense array of real numbers; the argument is a {type(value).__name__} "

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
-from optlayers.backward import AbstractBackward, Points, SparseDirect, second_products
+from optlayers.backward import AbstractBackward, Cache, Points, SparseDirect, second_products
 from optlayers.batch_axes import BatchAxes, index_of
 from optlayers.errors import AccuracyWarning, ElementFailure, SingularWarning, SolveError, Status
 from optlayers.exact_solve import ExactSolution, Report, solve_exactly
@@ -98,7 +98,8 @@ class ConeSolutionMap:
     """The solution map of `parametric`, computed as `call` says.
 
     Equal maps are interchangeable: the program is compared by identity, the settings by value. `system` is the
-    symmetric system of the program's structure, which keeps its symbolic analysis.
+    symmetric system of the program's structure, which keeps its symbolic analysis. `cache` keeps what was factored at
+    the points last met: no result depends on it, and neither pickles nor files carry it.
     """
 
     parametric: ParametricProgram
@@ -106,6 +107,7 @@ class ConeSolutionMap:
     system: SymmetricSystem = field(compare=False, repr=False)
     refinement: Refinement = field(default_factory=Refinement)
     backward: AbstractBackward = field(default_factory=SparseDirect)
+    cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 
     def __str__(self) -> str:
         """What goes in and out, and how it is computed."""
@@ -141,6 +143,7 @@ class ConeSolutionMap:
         """
         for doubt in self.parametric.signature.check_values(theta):
             warn_user(doubt, AccuracyWarning)
+        self.cache.trim()
         structure, batch = self.parametric.structure, theta.shape[:-1]
         data = self.parametric.data.apply(theta).reshape(int(np.prod(batch)), structure.data_size)
         elements = map_elements(self._solve_element, list(data), self._forward_threads)
@@ -209,6 +212,7 @@ class ConeSolutionMap:
             self.parametric.data.apply(residuals.theta).reshape(elements, structure.data_size),
             residuals.x.reshape(elements, structure.n),
             residuals.v.reshape(elements, structure.m),
+            self.cache,
         )
 
     def _inward(self, vectors: Float[np.ndarray, "*C size"], transpose: bool) -> Float[np.ndarray, "*C inner"]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cvxpy as cp
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -100,11 +101,35 @@ def test_torch_takes_floating_point_tensors_on_one_device() -> None:
         layer(A_VALUE, np.ones(3, dtype=np.int64))
     with pytest.raises(ArgumentError, match=r"'b' is on meta, but 'A' is on cpu"):
         layer(torch.as_tensor(A_VALUE), torch.ones(3, device="meta"))
+    with pytest.raises(ArgumentError, match=r"'A' must be a dense tensor; its layout is torch.sparse_coo.*to_dense"):
+        layer(torch.as_tensor(A_VALUE).to_sparse(), B_VALUE)
 
 
 def test_jax_takes_floating_point_arrays() -> None:
     with pytest.raises(ArgumentError, match=r"'b' has dtype int64"):
         regression("jax")(A_VALUE, np.ones(3, dtype=np.int64))
+
+
+@pytest.mark.parametrize("argument", [None, "b", [1.0, [2.0, 3.0]], cp.Parameter(3), np.array([None] * 3)])
+@pytest.mark.parametrize("under", [lambda call: call(), lambda call: jax.jit(call)()], ids=["plain", "jit"])
+def test_jax_names_the_parameter_of_what_is_no_array(under: Any, argument: Any) -> None:
+    layer = regression("jax")
+    with pytest.raises(ArgumentError, match="'b' must be an array of numbers, not "):
+        under(lambda: layer(A_VALUE, argument if not isinstance(argument, np.ndarray) else list(argument)))
+
+
+def test_numpy_names_the_parameter_of_what_it_cannot_read() -> None:
+    with pytest.raises(ArgumentError, match=r"'b' must be an array of numbers; .*Tensor that NumPy cannot read"):
+        regression("numpy")(A_VALUE, torch.ones(3, requires_grad=True))
+
+
+@front_ends
+def test_a_wrong_shape_is_told_what_is_right(front_end: str) -> None:
+    x, a = cp.Variable(), cp.Parameter(name="a", nonneg=True)
+    scalar = make(front_end, cp.Problem(cp.Minimize(cp.square(x - a))), [a], [x])
+    assert np.shape(scalar(np.ones(2))[0]) == (2,)
+    with pytest.raises(ArgumentError, match=r"so \(3, 2\) or, with batch axes in front, \(\.\.\., 3, 2\) was expected"):
+        regression(front_end)(A_VALUE.T, B_VALUE)
 
 
 ATTRIBUTES: list[tuple[dict[str, Any], np.ndarray, np.ndarray, str]] = [
@@ -199,11 +224,13 @@ def test_what_is_no_array_of_numbers_is_refused() -> None:
 
 WRONG_TYPES = """
 import cvxpy as cp, optlayers
-x, a = cp.Variable(3), cp.Parameter(3, name="a")
+x, a = cp.Variable(3, name="v"), cp.Parameter(3, name="a")
 problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a)))
 for call, message in [
     (lambda: optlayers.compile(problem, a, [x]), "parameters must be a list"),
-    (lambda: optlayers.compile(problem, [a], x), "variables must be a list"),
+    (lambda: optlayers.compile(problem, [a], x), "variables must be a list, as [v]; it is Variable"),
+    (lambda: optlayers.compile(problem, {a}, [x]), "parameters must be a list, in the order of the call; it is {"),
+    (lambda: optlayers.compile(problem, [a], [x], solver_args={"epss": 1e-6}), "'epss'. Did you mean eps?"),
     (lambda: optlayers.compile(problem, [a], [x], solver_args=[1]), "solver_args must be a dictionary"),
     (lambda: optlayers.SCS(accuracy="a"), "accuracy must be a positive number"),
     (lambda: optlayers.SCS(max_iterations=None), "max_iterations must be a whole number"),

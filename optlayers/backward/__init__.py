@@ -2,6 +2,7 @@
 
 from optlayers.backward.abstract import AbstractBackward, Differentiated, Points
 from optlayers.backward.batched_dense import BatchedDense
+from optlayers.backward.cache import Cache
 from optlayers.backward.choice import METHODS, choose_backward
 from optlayers.backward.homogeneous import Homogeneous
 from optlayers.backward.lsmr import LSMR
@@ -15,6 +16,7 @@ __all__ = [
     "METHODS",
     "AbstractBackward",
     "BatchedDense",
+    "Cache",
     "Differentiated",
     "Homogeneous",
     "MinimumNorm",

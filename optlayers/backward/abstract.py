@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import ClassVar, Protocol, final, runtime_checkable
 
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.arrays import Vector
+from optlayers.backward.cache import Cache, Entry
 from optlayers.errors import OptionError
 from optlayers.kkt import (
     DerivativeReport,
@@ -29,12 +31,14 @@ from optlayers.program import ConeProgram, Structure
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """A batch of solutions (x, v = y - s) of programs of one structure, with their data (P, q, A, b)."""
+    """A batch of solutions (x, v = y - s) of programs of one structure, with their data (P, q, A, b); and the cache of
+    what methods compute at solutions of programs of that structure."""
 
     structure: Structure
     data: Float[np.ndarray, "B data"]
     x: Float[np.ndarray, "B n"]
     v: Float[np.ndarray, "B m"]
+    cache: Cache = field(default_factory=Cache)
 
     def program(self, place: int) -> ConeProgram:
         """The program of one element."""
@@ -43,6 +47,25 @@ class Points:
     def linearization(self, place: int) -> Linearization:
         """The optimality conditions of one element, linearised at its solution."""
         return linearize(self.program(place), self.x[place], self.v[place])
+
+    @contextmanager
+    def computed(self, method: AbstractBackward, compute: Callable[[Points], Entry]) -> Iterator[Entry]:
+        """What `method` computes of these points, before it meets a vector, for the time of the context: it is computed
+        where it is not in the cache, of points in memory of their own that nothing changes."""
+        contents = np.concatenate([self.data, self.x, self.v], axis=1).tobytes()
+
+        def anew() -> Entry:
+            count, in_data, in_x = len(self.data), self.data.shape[1], self.data.shape[1] + self.x.shape[1]
+            own = np.frombuffer(contents).reshape(count, in_x + self.v.shape[1])
+            return compute(Points(self.structure, own[:, :in_data], own[:, in_data:in_x], own[:, in_x:], self.cache))
+
+        with self.cache.borrow((method, contents), anew) as found:
+            yield found
+
+    def single(self, place: int) -> Points:
+        """The batch of one element."""
+        one = slice(place, place + 1)
+        return Points(self.structure, self.data[one], self.x[one], self.v[one], self.cache)
 
 
 @final

@@ -17,13 +17,43 @@ from optlayers.backward.abstract import (
     linear_solution,
     right_hand_sides,
 )
-from optlayers.kkt import SUSPICIOUS_GAIN, DenseSystem, SymmetricSystem, is_solution, rounding_error, settle
+from optlayers.kkt import (
+    SUSPICIOUS_GAIN,
+    DenseSystem,
+    Linearization,
+    SymmetricSystem,
+    is_solution,
+    rounding_error,
+    settle,
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Inverted:
+    """The optimality conditions of a batch, their symmetric systems, the inverses of these, and the largest entries of
+    the inverses relative to those of the systems; not a number for all if a pivot is zero."""
+
+    at: list[Linearization]
+    K: Float[np.ndarray, "B size size"]
+    systems: list[DenseSystem]
+    inverse: Float[np.ndarray, "B size size"]
+    gain: Float[np.ndarray, " B"]
+
+    @property
+    def bytes(self) -> int:
+        own = self.K.nbytes + self.inverse.nbytes
+        return own + sum(at.bytes for at in self.at) + sum(dense.bytes for dense in self.systems)
+
+    def release(self) -> None:
+        """Nothing was borrowed."""
 
 
 @final
 @dataclass(frozen=True)
 class BatchedDense(AbstractBackward):
-    """LU with pivoting of the dense symmetric systems of all elements in one call: for many small problems.
+    """The inverses of the dense symmetric systems of all elements in one call, by LU with pivoting: for many small
+    problems. Refinement makes products with them as exact as solutions by LU.
 
     An element whose system is singular to working precision gets the least-squares solution of minimum norm, and the
     report says so.
@@ -42,20 +72,28 @@ class BatchedDense(AbstractBackward):
         transpose: bool,
         threads: int,
     ) -> list[Differentiated]:
-        count, k = len(points.data), vectors.shape[1]
-        linearizations = [points.linearization(place) for place in range(count)]
-        K, right = np.empty((count, system.size, system.size)), np.empty((count, system.size, k))
-        for place, at in enumerate(linearizations):
-            K[place] = system.matrix(system.fill(at.scaled.program, at.D).values).toarray()
+        def inverted(points: Points) -> _Inverted:
+            at = [points.linearization(place) for place in range(len(points.data))]
+            K = np.empty((len(at), system.size, system.size))
+            for place, each in enumerate(at):
+                K[place] = system.matrix(system.fill(each.scaled.program, each.D).values).toarray()
+            return _Inverted(at, K, [DenseSystem(each, system.positive) for each in K], *_inverses(K))
+
+        with points.computed(self, inverted) as batch:
+            return self._multiply(system, batch, vectors, transpose)
+
+    def _multiply(
+        self, system: SymmetricSystem, batch: _Inverted, vectors: Float[np.ndarray, "B k in"], transpose: bool
+    ) -> list[Differentiated]:
+        K, right = batch.K, np.empty((len(batch.at), system.size, vectors.shape[1]))
+        for place, at in enumerate(batch.at):
             right[place] = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
-        solution, iterations = self._solve(K, right)
-        inverse, gain = _inverses(K)
+        solution, iterations = self._solve(batch, right)
         unsolved = ~is_solution(right, solution, right - K @ solution)
-        error = rounding_error(inverse, K, right, solution)
+        error = rounding_error(batch.inverse, K, right, solution)
         results = []
-        for place, at in enumerate(linearizations):
-            dense = DenseSystem(K[place], system.positive)
-            suspicious = bool(unsolved[place].any()) or not gain[place] <= SUSPICIOUS_GAIN
+        for place, (at, dense) in enumerate(zip(batch.at, batch.systems, strict=True)):
+            suspicious = bool(unsolved[place].any()) or not batch.gain[place] <= SUSPICIOUS_GAIN
             null = dense.null_vector if suspicious else None
             # The residual of a solution of a singular system is small whatever is added of its null space.
             left_over = unsolved[place] | (null is not None)
@@ -66,22 +104,19 @@ class BatchedDense(AbstractBackward):
         return results
 
     def _solve(
-        self, K: Float[np.ndarray, "B size size"], right: Float[np.ndarray, "B size k"]
+        self, batch: _Inverted, right: Float[np.ndarray, "B size k"]
     ) -> tuple[Float[np.ndarray, "B size k"], int]:
         """Solutions, refined at least once and while that helps, and the refinements; not a number for all if a pivot
         is zero. The first refinement counts though the residual may not fall: see `DenseSystem.solve`."""
-        try:
-            solution = np.linalg.solve(K, right)
-            residual = right - K @ solution
-            for step in range(self.max_iterations):
-                candidate = solution + np.linalg.solve(K, residual)
-                candidate_residual = right - K @ candidate
-                before, after = (np.linalg.norm(part) for part in (residual, candidate_residual))
-                if step > 0 and (before <= self.tolerance * np.linalg.norm(right) or not after < before):
-                    return solution, step
-                solution, residual = candidate, candidate_residual
-        except np.linalg.LinAlgError:
-            return np.full_like(right, np.nan), 0
+        solution = batch.inverse @ right
+        residual = right - batch.K @ solution
+        for step in range(self.max_iterations):
+            candidate = solution + batch.inverse @ residual
+            candidate_residual = right - batch.K @ candidate
+            before, after = (np.linalg.norm(part) for part in (residual, candidate_residual))
+            if step > 0 and (before <= self.tolerance * np.linalg.norm(right) or not after < before):
+                return solution, step
+            solution, residual = candidate, candidate_residual
         return solution, self.max_iterations
 
 

@@ -17,7 +17,24 @@ from optlayers.backward.abstract import (
     linear_solution,
     right_hand_sides,
 )
-from optlayers.kkt import SMALLEST_EIGENVALUE, DenseSystem, SymmetricSystem, settle
+from optlayers.kkt import SMALLEST_EIGENVALUE, DenseSystem, Linearization, SymmetricSystem, settle
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decomposed:
+    """The optimality conditions of one element, and their symmetric system."""
+
+    at: Linearization
+    K: Float[np.ndarray, "size size"]
+    dense: DenseSystem
+
+    @property
+    def bytes(self) -> int:
+        return self.at.bytes + self.dense.bytes
+
+    def release(self) -> None:
+        """Nothing was borrowed."""
 
 
 @final
@@ -43,20 +60,24 @@ class MinimumNorm(AbstractBackward):
         transpose: bool,
         threads: int,
     ) -> list[Differentiated]:
-        def element(place: int) -> Differentiated:
-            at = points.linearization(place)
+        def decomposed(point: Points) -> _Decomposed:
+            at = point.linearization(0)
             K = system.matrix(system.fill(at.scaled.program, at.D).values).toarray()
-            dense = DenseSystem(K, system.positive)
-            right = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
-            everything = np.ones(right.shape[1], dtype=np.bool_)
-            settled = settle(
-                K,
-                right,
-                np.zeros_like(right),
-                everything,
-                lambda columns: dense.least_squares(columns, self.tolerance, self.max_iterations),
-            )
-            found = linear_solution(system, at, settled, self.max_iterations, dense.null_vector)
-            return finish(at, found, self.name, transpose)
+            return _Decomposed(at, K, DenseSystem(K, system.positive))
+
+        def element(place: int) -> Differentiated:
+            with points.single(place).computed(self, decomposed) as each_system:
+                at, dense = each_system.at, each_system.dense
+                right = system.right_hand_side(at.D, *right_hand_sides(at, vectors[place], transpose))
+                everything = np.ones(right.shape[1], dtype=np.bool_)
+                settled = settle(
+                    each_system.K,
+                    right,
+                    np.zeros_like(right),
+                    everything,
+                    lambda columns: dense.least_squares(columns, self.tolerance, self.max_iterations),
+                )
+                found = linear_solution(system, at, settled, self.max_iterations, dense.null_vector)
+                return finish(at, found, self.name, transpose)
 
         return each(points, threads, element)

@@ -10,7 +10,23 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, check_positive, each, multiply_by
-from optlayers.kkt import SymmetricSystem, central_point, differentiate
+from optlayers.kkt import CentralPoint, Derivative, SymmetricSystem, central_point
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Central:
+    """A point of the central path, and the derivative there."""
+
+    point: CentralPoint
+    derivative: Derivative
+
+    @property
+    def bytes(self) -> int:
+        return self.derivative.bytes
+
+    def release(self) -> None:
+        self.derivative.release()
 
 
 @final
@@ -54,17 +70,15 @@ class Smoothed(AbstractBackward):
         _, form = structure.cones.smoothed(np, np.zeros(structure.m), self.mu)
         smooth_system = SymmetricSystem(structure, form)
 
-        def element(place: int) -> Differentiated:
+        def followed(point: Points) -> _Central:
             central = central_point(
-                smooth_system,
-                points.linearization(place),
-                points.v[place],
-                self.mu,
-                self.tolerance,
-                self.max_iterations,
+                smooth_system, point.linearization(0), point.v[0], self.mu, self.tolerance, self.max_iterations
             )
-            with differentiate(smooth_system, central.linearization, self.tolerance) as derivative:
-                found = multiply_by(derivative, vectors[place], structure.n, transpose)
+            return _Central(central, Derivative(smooth_system, central.linearization, self.tolerance))
+
+        def element(place: int) -> Differentiated:
+            with points.single(place).computed(self, followed) as at:
+                central, found = at.point, multiply_by(at.derivative, vectors[place], structure.n, transpose)
             return Differentiated(
                 found.values,
                 dataclasses.replace(

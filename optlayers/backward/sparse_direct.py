@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from optlayers.backward.abstract import AbstractBackward, Differentiated, Points, each, multiply_by
-from optlayers.kkt import SymmetricSystem, differentiate
+from optlayers.kkt import Derivative, SymmetricSystem
 
 
 @final
@@ -35,9 +35,11 @@ class SparseDirect(AbstractBackward):
         transpose: bool,
         threads: int,
     ) -> list[Differentiated]:
+        def factored(point: Points) -> Derivative:
+            return Derivative(system, point.linearization(0), self.tolerance, self.max_iterations)
+
         def element(place: int) -> Differentiated:
-            linearization = points.linearization(place)
-            with differentiate(system, linearization, self.tolerance, self.max_iterations) as derivative:
+            with points.single(place).computed(self, factored) as derivative:
                 found = multiply_by(derivative, vectors[place], points.structure.n, transpose)
                 report = dataclasses.replace(found.report, ambiguity=derivative.ambiguity(transpose))
                 return Differentiated(found.values, report)

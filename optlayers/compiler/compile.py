@@ -49,7 +49,9 @@ def compile_problem(
         raise ProblemError(f"problem must be a cvxpy.Problem; it is {problem!r}.")
     for name, given in (("parameters", parameters), ("variables", variables)):
         if not isinstance(given, Sequence):
-            raise ProblemError(f"{name} must be a list, as [{given}]; it is {given!r}.")
+            single = isinstance(given, cp.Expression | cp.Constraint)
+            example = f"as [{given}]" if single else "in the order of the call"
+            raise ProblemError(f"{name} must be a list, {example}; it is {given!r}.")
     check_parameters(problem, parameters)
     fixed = fix_parameters(problem, parameters)
     if gp:

@@ -15,7 +15,12 @@ from optlayers.program import Parameter
 
 def as_array(parameter: Parameter, argument: Any) -> jax.Array:
     """The argument as a JAX array; `ArgumentError` unless it holds real floating-point numbers."""
-    array = jnp.asarray(argument)
+    try:
+        array = jnp.asarray(argument)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"parameter '{parameter.name}' must be an array of numbers, not {type(argument).__name__} (JAX: {error})."
+        ) from error
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ArgumentError(
             f"parameter '{parameter.name}' has dtype {array.dtype}; a floating-point dtype is expected. "

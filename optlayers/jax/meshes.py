@@ -44,6 +44,12 @@ def place_like(array: np.ndarray, operands: Sequence[Any]) -> jax.Array:
     return result
 
 
+def usable_outside(results: Any) -> Any:
+    """The results of a host callback, which lie on one device of a mesh, laid out so that a compiled function may
+    return them: as they are, no operation takes them ("Cannot convert GSPMDSharding")."""
+    return jax.lax.optimization_barrier(results)
+
+
 def _sharding(array: np.ndarray, operands: Sequence[jax.Array]) -> Sharding | None:
     for operand in operands:
         if isinstance(operand.sharding, NamedSharding):

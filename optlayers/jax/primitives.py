@@ -15,7 +15,7 @@ from jax.interpreters import ad, batching, mlir
 
 from optlayers.errors import DerivativeError
 from optlayers.jax.arrays import decode, encode
-from optlayers.jax.meshes import bind_aligned, place_like, result_aval
+from optlayers.jax.meshes import bind_aligned, place_like, result_aval, usable_outside
 from optlayers.solution_map import NO_THIRD_DERIVATIVE, Residuals, SolutionMap
 
 solve_p = Primitive("optlayers_solve")
@@ -54,7 +54,9 @@ def _solve_callback(theta: jax.Array, *, solution_map: SolutionMap) -> Sequence[
     shapes = [
         jax.ShapeDtypeStruct(s.shape, s.dtype) for s in _solve_shapes(jax.typeof(theta), solution_map=solution_map)
     ]
-    result: Sequence[jax.Array] = jax.pure_callback(partial(_solve_on_host, solution_map=solution_map), shapes, theta)
+    result: Sequence[jax.Array] = usable_outside(
+        jax.pure_callback(partial(_solve_on_host, solution_map=solution_map), shapes, theta)
+    )
     return result
 
 
@@ -99,8 +101,10 @@ def _product_shape(
 
 def _product_callback(*arguments: jax.Array, **settings: Any) -> jax.Array:
     shape = _product_shape(*(jax.typeof(argument) for argument in arguments), **settings)
-    result: jax.Array = jax.pure_callback(
-        partial(_product_on_host, **settings), jax.ShapeDtypeStruct(shape.shape, shape.dtype), *arguments
+    result: jax.Array = usable_outside(
+        jax.pure_callback(
+            partial(_product_on_host, **settings), jax.ShapeDtypeStruct(shape.shape, shape.dtype), *arguments
+        )
     )
     return result
 

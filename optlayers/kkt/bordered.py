@@ -72,6 +72,11 @@ class Bordered(AbstractFactorization):
             raise SingularMatrixError("a pivot is zero")
         self._S = factors
 
+    @property
+    def bytes(self) -> int:
+        sparse = 0 if self._ldl is None else self._ldl.bytes
+        return sparse + sum(int(part.nbytes) for part in (self._W, *(self._S or ())) if part is not None)
+
     def solve(self, right: Float[np.ndarray, "size k"]) -> Float[np.ndarray, "size k"]:
         if self._S is None:
             raise SingularMatrixError("nothing is factored")

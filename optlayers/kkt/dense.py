@@ -79,6 +79,11 @@ class DenseSystem:
     def __init__(self, K: Float[np.ndarray, "size size"], positive: Bool[np.ndarray, " size"]) -> None:
         self._K, self._positive = K, positive
 
+    @property
+    def bytes(self) -> int:
+        """The memory of the matrix and, whether they were needed or not, of its eigenvectors."""
+        return 2 * self._K.nbytes
+
     def solve(self, right: Columns) -> Pivoted:
         """The solution by LU with pivoting and refinement, with an estimate of its error.
 

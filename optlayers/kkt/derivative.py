@@ -61,13 +61,39 @@ def derivative_report(
 
 @final
 class Derivative:
-    """The derivative of (x, y) by the data vector (P, q, A, b) at one solution: made by `differentiate`."""
+    """The derivative of (x, y) by the data vector (P, q, A, b) at one solution, factored in a workspace of `system`
+    that is its own until `release`. For the use of one thread at a time.
+
+    Raises `DerivativeError` if the system cannot be factored even with the largest regularization.
+    """
 
     def __init__(
-        self, linearization: Linearization, linear: LinearSystem, tolerance: float, max_iterations: int
+        self,
+        system: SymmetricSystem,
+        linearization: Linearization,
+        tolerance: float = LINEAR_TOLERANCE,
+        max_iterations: int = REFINEMENTS,
     ) -> None:
-        self._linearization, self._linear = linearization, linear
+        self._system, self._linearization = system, linearization
         self._tolerance, self._max_iterations = tolerance, max_iterations
+        self._workspace = system.take()
+        try:
+            self._linear = LinearSystem(system, self._workspace, linearization.scaled.program, linearization.D)
+        except SingularMatrixError:
+            self.release()
+            raise DerivativeError(
+                "the optimality conditions at the solution are too close to singular to be factored. "
+                "Check the scales of the problem data, or add a small quadratic term to the objective."
+            ) from None
+
+    @property
+    def bytes(self) -> int:
+        """Its memory."""
+        return self._linear.bytes + self._linearization.bytes
+
+    def release(self) -> None:
+        """Give the workspace back; nothing may be multiplied afterwards."""
+        self._system.give_back(self._workspace)
 
     def jvp(
         self, d_data: Float[np.ndarray, "k data"]
@@ -91,7 +117,7 @@ class Derivative:
         Along directions of the data that a cotangent does not vanish on, the solution is not differentiable: they move
         redundant constraints apart, or the objective along a direction in which the solution is not unique.
         """
-        null = self._linear.null_vector()
+        null = self._linear.null_vector
         return None if null is None else self._linearization.products(null[0][:, None], null[1][:, None], transpose)
 
     def _solve(self, r1: Float[np.ndarray, "n k"], r2: Float[np.ndarray, "m k"]) -> LinearSolution:
@@ -105,16 +131,9 @@ def differentiate(
     tolerance: float = LINEAR_TOLERANCE,
     max_iterations: int = REFINEMENTS,
 ) -> Iterator[Derivative]:
-    """The derivative at a solution, for the time of the context.
-
-    Raises `DerivativeError` if the system cannot be factored even with the largest regularization.
-    """
-    with system.borrow() as factorization:
-        try:
-            linear = LinearSystem(system, factorization, linearization.scaled.program, linearization.D)
-        except SingularMatrixError:
-            raise DerivativeError(
-                "the optimality conditions at the solution are too close to singular to be factored. "
-                "Check the scales of the problem data, or add a small quadratic term to the objective."
-            ) from None
-        yield Derivative(linearization, linear, tolerance, max_iterations)
+    """The derivative at a solution, for the time of the context."""
+    derivative = Derivative(system, linearization, tolerance, max_iterations)
+    try:
+        yield derivative
+    finally:
+        derivative.release()

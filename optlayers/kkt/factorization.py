@@ -21,6 +21,11 @@ class AbstractFactorization(abc.ABC):
     def factor(self, values: Vector) -> None:
         """Factor the matrix whose upper triangle has these values; `SingularMatrixError` if a pivot vanishes."""
 
+    @property
+    @abc.abstractmethod
+    def bytes(self) -> int:
+        """The memory of the factors."""
+
     @abc.abstractmethod
     def solve(self, right: Float[np.ndarray, "size k"]) -> Float[np.ndarray, "size k"]:
         """The solutions for the columns of `right`."""

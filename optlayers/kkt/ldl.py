@@ -12,6 +12,9 @@ from optlayers.arrays import Vector
 from optlayers.kkt.factorization import AbstractFactorization, SingularMatrixError
 from optlayers.program import Pattern
 
+_ENTRY = 16
+"""Bytes of a stored entry with its index, which qdldl keeps in 64 bits."""
+
 
 @final
 class Ldl(AbstractFactorization):
@@ -20,6 +23,7 @@ class Ldl(AbstractFactorization):
     def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern
         self._solver: qdldl.Solver | None = None
+        self._bytes = 0
 
     def factor(self, values: Vector) -> None:
         """Factor the matrix whose upper triangle has these values; `SingularMatrixError` if a pivot vanishes."""
@@ -32,6 +36,14 @@ class Ldl(AbstractFactorization):
         except RuntimeError as error:
             self._solver = None
             raise SingularMatrixError(str(error)) from error
+
+    @property
+    def bytes(self) -> int:
+        """The memory of the factors, and of the permuted matrix beside them."""
+        if self._bytes == 0 and self._solver is not None:
+            # The pattern of L is that of the symbolic analysis: it is counted once.
+            self._bytes = _ENTRY * (self._solver.factors()[0].nnz + self._pattern.size)
+        return self._bytes
 
     def solve(self, right: Float[np.ndarray, "size k"]) -> Float[np.ndarray, "size k"]:
         """The solutions for the columns of `right`."""

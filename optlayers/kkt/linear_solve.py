@@ -133,6 +133,16 @@ class LinearSystem:
         unsolved[columns] = False
         return error
 
+    @property
+    def bytes(self) -> int:
+        """The memory of the system, its factors, and its dense form if that was needed."""
+        parts = self._K.data, self._K.indices, self._K.indptr
+        dense: DenseSystem | None = self.__dict__.get("_dense")
+        return (
+            sum(int(part.nbytes) for part in parts) + self._factorization.bytes + (0 if dense is None else dense.bytes)
+        )
+
+    @cached_property
     def null_vector(self) -> tuple[Vector, Vector] | None:
         """(x, w) of a unit vector of the null space of the system to working precision, or None if there is none."""
         probe = np.where(self._kept, np.cos(np.arange(len(self._kept), dtype=np.float64)), 0.0)[:, None]

@@ -43,6 +43,12 @@ class Linearization:
     D: BlockDerivative
     weakly_active: int
 
+    @property
+    def bytes(self) -> int:
+        """The memory, roughly: of the data in both units, the matrices made of them, and D."""
+        program = self.program
+        return 4 * (program.P_values.nbytes + program.A_values.nbytes + 2 * self.x.nbytes + 2 * self.y.nbytes)
+
     def forward(self, d_data: Float[np.ndarray, "k data"]) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "m k"]]:
         """The right-hand sides for directions of the data."""
         r1, r2 = data_jvp(self.program.structure, self.x, self.y, d_data)

@@ -82,14 +82,22 @@ class SymmetricSystem:
     @contextmanager
     def borrow(self) -> Iterator[AbstractFactorization]:
         """A factorization workspace for the time of the context."""
-        try:
-            workspace = self._free.pop()
-        except IndexError:
-            workspace = choose_factorization(self._layout.pattern)
+        workspace = self.take()
         try:
             yield workspace
         finally:
-            self._free.append(workspace)
+            self.give_back(workspace)
+
+    def take(self) -> AbstractFactorization:
+        """A factorization workspace, until it is given back."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return choose_factorization(self._layout.pattern)
+
+    def give_back(self, workspace: AbstractFactorization) -> None:
+        """Let others take a workspace."""
+        self._free.append(workspace)
 
     @property
     def cost(self) -> Cost:

@@ -86,9 +86,10 @@ class Signature:
         for parameter, shape in zip(self.parameters, shapes, strict=True):
             lead = len(shape) - len(parameter.shape)
             if lead < 0 or tuple(shape[lead:]) != parameter.shape:
+                batched = "".join(f", {size}" for size in parameter.shape)
                 raise ArgumentError(
-                    f"parameter '{parameter.name}' has shape {parameter.shape}, "
-                    f"so (*batch, *{parameter.shape}) was expected; the argument has shape {tuple(shape)}."
+                    f"parameter '{parameter.name}' has shape {parameter.shape}, so {parameter.shape} or, with batch "
+                    f"axes in front, (...{batched}) was expected; the argument has shape {tuple(shape)}."
                 )
             joint = broadcast_shape(batch, tuple(shape[:lead]))
             if joint is None:

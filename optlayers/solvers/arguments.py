@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -20,6 +21,19 @@ from optlayers.solvers.scs import SCS
 
 EXACT_MODES = {"lsqr": "lsmr", "lsmr": "lsmr", "dense": "batched dense"}
 """Values of `mode`, which name a linear solver for derivatives, with the names of the backward methods that have it."""
+
+SPELLINGS = (
+    "accuracy",
+    "eps",
+    "max_iterations",
+    "max_iters",
+    "mode",
+    "n_jobs_backward",
+    "n_jobs_forward",
+    "solve_method",
+    "verbose",
+)
+"""What `solver_args` takes with every solver."""
 
 
 @final
@@ -82,6 +96,9 @@ def read_arguments(call: Call, arguments: Mapping[str, Any]) -> Call:
                 f"{name} is an option of {' and '.join(owners)}; the solver of this layer is {solver.name}. Name the "
                 "solver that you want, or leave the option out."
             )
+        near = difflib.get_close_matches(name, [*SPELLINGS, *sorted(solver.option_names())], n=1)
+        if near and near[0] in SPELLINGS:
+            raise OptionError(f"{solver.name} has no option '{name}'. Did you mean {near[0]}?")
     if options:
         solver = solver.with_options(options)
         try_out(solver)

@@ -42,7 +42,7 @@ class CSRMatrix:
 @dataclass(frozen=True, eq=False)
 class StoredLayer:
     """What a layer is made of: the fields of its `ConeSolutionMap` but the symmetric system, which follows from the
-    structure; and why its solver was taken."""
+    structure, and the cache, which starts empty; and why its solver was taken."""
 
     parametric: ParametricProgram
     call: Call

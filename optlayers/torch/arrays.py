@@ -15,7 +15,7 @@ from optlayers.program import Parameter
 
 
 def check_tensors(parameters: Sequence[Parameter], arguments: Sequence[Any]) -> None:
-    """Raise `ArgumentError` unless every argument is a tensor of real floating-point numbers, all on one device."""
+    """Raise `ArgumentError` unless every argument is a dense tensor of floating-point numbers, all on one device."""
     for parameter, argument in zip(parameters, arguments, strict=True):
         if not isinstance(argument, torch.Tensor):
             raise ArgumentError(
@@ -26,6 +26,11 @@ def check_tensors(parameters: Sequence[Parameter], arguments: Sequence[Any]) -> 
             raise ArgumentError(
                 f"parameter '{parameter.name}' has dtype {argument.dtype}; a floating-point dtype is expected. "
                 "Convert it with .double() or .float()."
+            )
+        if argument.layout != torch.strided:
+            raise ArgumentError(
+                f"parameter '{parameter.name}' must be a dense tensor; its layout is {argument.layout}. "
+                "Convert it with .to_dense()."
             )
         if argument.device != arguments[0].device:
             raise ArgumentError(

@@ -62,6 +62,7 @@ class CvxpyLayer(torch.nn.Module):
             derivative=derivative,
         )
         self._handle = handle_of(self._solution_map)
+        self._description = str(self._solution_map)  # a constant, for `torch.compile`: vmap(layer) asks for it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The handle is good in one process only."""
@@ -78,7 +79,7 @@ class CvxpyLayer(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """What goes in and out, and how it is computed."""
-        return str(self._solution_map)
+        return self._description
 
     def save(self, path: StoragePath) -> None:
         """Write the layer to a file, for `load` of any front-end; see `optlayers.storage.save_layer`."""
@@ -94,6 +95,7 @@ class CvxpyLayer(torch.nn.Module):
         torch.nn.Module.__init__(layer)
         layer._solution_map, layer.solver_reason = load_layer(path)  # noqa: SLF001 (of its own class)
         layer._handle = handle_of(layer._solution_map)  # noqa: SLF001
+        layer._description = str(layer._solution_map)  # noqa: SLF001
         return layer
 
     def forward(

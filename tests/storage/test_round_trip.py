@@ -117,7 +117,7 @@ def test_every_class_of_the_package_can_be_saved() -> None:
 
 def test_every_field_of_a_solution_map_is_stored() -> None:
     stored = {field.name for field in dataclasses.fields(StoredLayer)} - {"solver_reason"}
-    assert stored == {field.name for field in dataclasses.fields(ConeSolutionMap)} - {"system"}
+    assert stored == {field.name for field in dataclasses.fields(ConeSolutionMap)} - {"system", "cache"}
 
 
 def test_refinement_is_kept(tmp_path: Path) -> None:
