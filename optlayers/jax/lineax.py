@@ -1,0 +1,40 @@
+"""Linear solvers of lineax as backward solvers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import jax
+import jax.numpy as jnp
+import lineax
+
+from optlayers.implicit import ITERATION_LIMIT, SOLVED, AbstractLinearSolver, LinearInfo, LinearOperator, LinearSolution
+from optlayers.implicit.stopping import length
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lineax(AbstractLinearSolver):
+    """A solver of lineax, such as `lineax.GMRES(rtol=1e-9, atol=1e-9)`; it stops by its own rule.
+
+    It sees the systems of a batch as one. Its solution is judged by `tolerance` and `stop` here, element by element;
+    max_iterations and preconditioner are not used.
+
+    Source: Rader, Lyons and Kidger (2023), Lineax.
+    """
+
+    solver: lineax.AbstractLinearSolver
+
+    name: ClassVar[str] = "lineax"
+
+    def solve(self, operator: LinearOperator, rhs: jax.Array) -> LinearSolution:
+        multiply = operator.multiply()
+        structure = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
+        found = lineax.linear_solve(lineax.FunctionLinearOperator(multiply, structure), rhs, self.solver, throw=False)
+        residual = length(jnp, multiply(found.value) - rhs)
+        bound = self.bound(jnp, length(jnp, rhs), length(jnp, found.value))
+        status = jnp.where(residual <= bound, SOLVED, ITERATION_LIMIT).astype(jnp.int32)
+        steps = jnp.asarray(found.stats.get("num_steps", 0), dtype=jnp.int32)
+        info = LinearInfo(status, residual, jnp.broadcast_to(steps, residual.shape), jnp.full_like(residual, jnp.nan))
+        return LinearSolution(found.value, info)
