@@ -22,7 +22,7 @@ RELATIVE_ERROR = 1e-10
 """What rounding may do: sums in another order (1e-15) times the condition of the layer's systems (some 1e2)."""
 
 
-SMALLEST = 1e-4
+SMALLEST = {"a shared covariance": 1e-3, "every cone": 1e-4}
 """What gradients exceed, so that there is something to compare; along z, they are as small as its steps, some 1e-3."""
 
 
@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_are_those_of_one_process(folder: Path, name: str) -> None:
     whole = gradients(MODELS[name](), slice(None))
-    assert all(gradient.abs().max() > SMALLEST for gradient in whole)
+    assert all(gradient.abs().max() > SMALLEST[name] for gradient in whole)
     for rank in range(PROCESSES):
         for ours, expected in zip(torch.load(folder / f"{name} {rank}.pt"), whole, strict=True):
             assert (ours - expected).abs().max() <= RELATIVE_ERROR * expected.abs().max()
