@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conic_problems import CONIC_FAMILIES, ConicFamily
-from oracles import central_difference, flatten, random_directions
+from oracles import central_difference, flatten, random_directions, unchecked
 from problems import FAMILIES, Family
 
 import optlayers
@@ -42,7 +43,12 @@ def test_the_cones_that_arise(each: ConicFamily) -> None:
 @conic
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_degenerate_instances(each: ConicFamily, solver: str) -> None:
-    """Solved to 1e-9; derivatives are finite, and right or reported."""
+    """Solved to 1e-9; derivatives are finite, and right or reported. Types are checked with one of the solvers only."""
+    with nullcontext() if solver == SOLVERS[-1] else unchecked():
+        require_an_honest_derivative(each, solver)
+
+
+def require_an_honest_derivative(each: ConicFamily, solver: str) -> None:
     instance = each.family.build(np.random.default_rng(0), each.family.size)
     values = each.degenerate(np.random.default_rng(0), each.family.size)
     compiled = optlayers.compile(instance.problem, instance.parameters, instance.outputs, solver=solver, gp=instance.gp)

@@ -1,107 +1,25 @@
-"""What both front-ends compose with: one contract, for a family of each cone, against the plain path.
+"""What the front-ends compose with: one contract, for a family of each cone, against the plain path.
 
-A family is seen as f: R^3 -> R^k, from the parameters' values moved along three directions to all outputs. The plain
-path is the compiled problem on NumPy arrays for first derivatives, and for second ones forward over reverse mode,
-whose exactness `test_second_derivatives` shows.
+For second derivatives the plain path is forward over reverse mode, whose exactness `test_second_derivatives` shows.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from conic_problems import CONIC_FAMILIES
-from frameworks import FRAMEWORKS, Framework
-from oracles import flatten, random_directions
-from problems import FAMILIES, Family
+from cases import NAMES, Case, case_of
+from framework import Framework
+from framework_jax import JAX
+from framework_torch import TORCH
 
-import optlayers
 from optlayers.solution_map import ConeSolutionMap
 
 pytestmark = pytest.mark.usefixtures("without_checks")
 
 TOLERANCE = 1e-10
-DIRECTIONS = 3
-NAMES = {
-    "linear": "dense_qp",
-    "second-order": "norm_constrained",
-    "exponential": "softmax",
-    "power": "geometric_mean",
-    "semidefinite": "nearest_correlation",
-    "log-log": "power_control",
-}
-"""A family of each cone, and a geometric program."""
-
-BY_NAME: dict[str, Family] = {each.name: each for each in (*FAMILIES, *(conic.family for conic in CONIC_FAMILIES))}
-
-
-class Case:
-    """A family in a framework, with its plain path."""
-
-    def __init__(self, framework: Framework, family: Family) -> None:
-        self.framework = framework
-        self.instance = family.build(np.random.default_rng(0), family.size)
-        rng = np.random.default_rng(1)
-        # Small, so that points a step of one away are regular as well.
-        self.directions = [[1e-3 * part for part in random_directions(self.instance, rng)] for _ in range(DIRECTIONS)]
-        self.compiled = optlayers.compile(
-            self.instance.problem, self.instance.parameters, self.instance.outputs, gp=self.instance.gp
-        )
-        self.layer = framework.layer(
-            self.instance.problem, self.instance.parameters, self.instance.outputs, gp=self.instance.gp
-        )
-        moves = zip(*self.directions, strict=True)
-        self.parts = [
-            (framework.array(value), framework.array(np.stack(parts)))
-            for value, parts in zip(self.instance.values, moves, strict=True)
-        ]
-        self.cotangent = rng.standard_normal(len(self.plain(np.zeros(DIRECTIONS))))
-        self.weights = framework.array(self.cotangent)
-        self.z = rng.standard_normal(DIRECTIONS)
-        self.batch = self.z + 0.5 * rng.standard_normal((2, DIRECTIONS))
-
-    def f(self, z: Any) -> Any:
-        """All outputs in one vector."""
-        values = [value + sum(z[i] * parts[i] for i in range(DIRECTIONS)) for value, parts in self.parts]
-        return self.framework.concatenate([output.reshape(-1) for output in self.layer(*values)])
-
-    def loss(self, z: Any) -> Any:
-        """A scalar that is not linear in the outputs."""
-        return (self.weights * self.framework.sin(self.f(z))).sum()
-
-    def values(self, z: np.ndarray) -> list[np.ndarray]:
-        moves = zip(*self.directions, strict=True)
-        return [
-            value + sum(z[i] * parts[i] for i in range(DIRECTIONS))
-            for value, parts in zip(self.instance.values, moves, strict=True)
-        ]
-
-    def plain(self, z: np.ndarray) -> np.ndarray:
-        return flatten(self.compiled.solve(*self.values(z)).outputs)
-
-    @cache  # noqa: B019  (a case lives as long as the tests)
-    def jacobian(self, row: int | None = None) -> np.ndarray:
-        """J (k, 3) at z, or at a row of the batch."""
-        z = self.z if row is None else self.batch[row]
-        solution = self.compiled.solve(*self.values(z))
-        return np.stack([flatten(self.compiled.jvp(solution, *parts)) for parts in self.directions], axis=1)
-
-    def gradient(self, row: int | None = None) -> np.ndarray:
-        z = self.z if row is None else self.batch[row]
-        return (self.cotangent * np.cos(self.plain(z))) @ self.jacobian(row)
-
-    def point(self) -> Any:
-        return self.framework.array(self.z)
-
-    def points(self) -> Any:
-        return self.framework.array(self.batch)
-
-
-@cache
-def case_of(framework: Framework, cone: str) -> Case:
-    return Case(framework, BY_NAME[NAMES[cone]])
+FRAMEWORKS = (TORCH, JAX)
 
 
 @pytest.fixture(params=FRAMEWORKS, ids=lambda framework: framework.name)
@@ -122,8 +40,9 @@ def same(ours: Any, plain: np.ndarray) -> None:
 
 
 def test_values(case: Case) -> None:
-    t, many = case.framework, np.stack([case.plain(z) for z in case.batch])
-    same(case.f(case.point()), case.plain(case.z))
+    t, many = case.framework, np.stack([case.plain(row) for row in range(len(case.batch))])
+    same(case.f(case.point()), case.plain())
+    same(case.f(case.points()), many)
     same(t.vmap(case.f)(case.points()), many)
     same(t.vmap(t.vmap(case.f))(case.points().reshape(2, 1, 3)), many.reshape(2, 1, -1))
     same(t.vmap(case.f, 1)(case.points().T), many)
@@ -131,10 +50,10 @@ def test_values(case: Case) -> None:
 
 def test_compiled_values_and_gradients(case: Case) -> None:
     t = case.framework
-    same(t.jit(case.f)(case.point()), case.plain(case.z))
+    same(t.jit(case.f)(case.point()), case.plain())
     same(
         t.vmap(t.jit(case.f))(case.points()) if t.name == "jax" else t.jit(t.vmap(case.f))(case.points()),
-        np.stack([case.plain(z) for z in case.batch]),
+        np.stack([case.plain(row) for row in range(len(case.batch))]),
     )
     same(
         t.grad(t.jit(case.loss))(case.point()) if t.name == "jax" else _torch_gradient(t.jit(case.loss), case.z),

@@ -74,6 +74,7 @@ def exact_gradient(A: np.ndarray, g: np.ndarray) -> np.ndarray:
     return np.array([float(sum(entry * part for entry, part in zip(row, u, strict=True))) for row in rows])
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("condition", [1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
 @pytest.mark.parametrize("method", METHODS_OF_SOLUTION)
@@ -109,6 +110,7 @@ def test_an_estimate_of_the_error_is_in_the_message() -> None:
         compiled.vjp(solution, np.ones(10))
 
 
+@pytest.mark.usefixtures("without_checks")
 def test_a_large_semidefinite_block_announces_its_cost_and_works() -> None:
     n = 60
     X, C = cp.Variable((n, n), PSD=True), cp.Parameter((n, n), symmetric=True)

@@ -176,6 +176,7 @@ def test_every_method_takes_the_minimum_norm_where_equalities_are_redundant(opti
     np.testing.assert_allclose(A.T @ g_b, cotangent, atol=1e-10)
 
 
+@pytest.mark.usefixtures("without_checks")
 @every_method
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("absolute", [True, False])

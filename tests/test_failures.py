@@ -30,6 +30,7 @@ def test_infeasible_elements_are_named(solver: str | None) -> None:
     assert {failure.status for failure in caught.value.failures} == {Status.INFEASIBLE}
 
 
+@pytest.mark.usefixtures("without_checks")
 @solvers
 @pytest.mark.parametrize("excess", [1e-2, 1e-4, 1e-6, 1e-8])
 def test_barely_infeasible_is_infeasible(solver: str | None, excess: float) -> None:

@@ -18,6 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import DIRECTIONS, Restriction
+from every_cone_jax import CASES, every_cone
+from oracles import require_close
 
 import optlayers
 from optlayers.jax import CvxpyLayer
@@ -69,6 +72,88 @@ def test_a_controller_in_a_scan() -> None:
     np.testing.assert_allclose(rematerialized, gradient, rtol=1e-10)
 
 
+TRAINED_STEPS = 3
+OPTIMIZER = optax.adam(0.1)
+START = np.array([0.3, -0.5, 0.2])
+
+
+def test_training_in_a_checkpointed_scan_on_every_cone() -> None:
+    """Adam on |f(z)|^2 / 2 for each cone, and the derivative of the last loss by the start, on the plain path too."""
+    starts = {cone: jnp.asarray(START) for cone in CASES}
+
+    def loss(z: Any) -> Any:
+        return sum((case.f(z[cone]) ** 2).sum() / 2 for cone, case in CASES.items())
+
+    def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Any]:
+        z, state = carry
+        updates, state = OPTIMIZER.update(jax.grad(jax.checkpoint(loss))(z), state)
+        return (optax.apply_updates(z, updates), state), z
+
+    trained = jax.jit(lambda z: jax.lax.scan(step, (z, OPTIMIZER.init(z)), None, length=TRAINED_STEPS)[0][0])(starts)
+    for cone, case in CASES.items():
+        expected = adam_on_the_plain_path(case.restriction)
+        assert np.abs(expected - START).max() > 0.1
+        require_close(np.asarray(trained[cone]), expected, 1e-10)
+
+
+def adam_on_the_plain_path(restriction: Restriction) -> np.ndarray:
+    z = START
+    state = OPTIMIZER.init(jnp.asarray(z))
+    for _ in range(TRAINED_STEPS):
+        gradient = jnp.asarray(restriction.f(z) @ restriction.jacobian(z))
+        updates, state = OPTIMIZER.update(gradient, state)
+        z = z + np.asarray(updates)
+    return z
+
+
+def test_a_checkpointed_scan_of_every_cone_is_differentiated() -> None:
+    """z <- z / 2 + sin(W f(z)), each cone's by itself: the derivative of the last state by the first."""
+    matrices = {
+        cone: np.random.default_rng(3).standard_normal((DIRECTIONS, len(case.cotangent)))
+        for cone, case in CASES.items()
+    }
+
+    def rolled(starts: Any) -> Any:
+        def step(z: Any, _: None) -> tuple[Any, None]:
+            return {cone: z[cone] / 2 + jnp.sin(matrices[cone] @ case.f(z[cone])) for cone, case in CASES.items()}, None
+
+        return jax.lax.scan(jax.checkpoint(step), starts, None, length=2)[0]
+
+    starts = {cone: jnp.asarray(START) for cone in CASES}
+    last, pullback = jax.vjp(jax.jit(rolled), starts)
+    (ours,) = pullback({cone: jnp.ones(DIRECTIONS) for cone in CASES})
+    for cone, case in CASES.items():
+        z, slope = START, np.eye(DIRECTIONS)
+        for _ in range(2):
+            inner = matrices[cone] @ case.restriction.f(z)
+            along = np.cos(inner)[:, None] * (matrices[cone] @ case.restriction.jacobian(z))
+            z, slope = z / 2 + np.sin(inner), (np.eye(DIRECTIONS) / 2 + along) @ slope
+        require_close(np.asarray(last[cone]), z, 1e-10)
+        require_close(np.asarray(ours[cone]), np.ones(DIRECTIONS) @ slope, 1e-10)
+
+
+@pytest.mark.parametrize("cone", CASES)
+def test_without_x64_every_cone_is_solved_in_double_precision(cone: str) -> None:
+    """At the single-precision numbers given, and then rounded. JAX takes the logarithms of a geometric program and
+    their exponentials in single precision: each of them rounds by some units."""
+    case, tolerance = CASES[cone], 8 * jnp.finfo(jnp.float32).eps
+    with jax.enable_x64(False):
+        arguments = tuple(jnp.asarray(value, dtype=jnp.float32) for value in case.restriction.values(case.z))
+        found, pullback = jax.vjp(case.layer, *arguments)
+        gradients = pullback(tuple(jnp.ones_like(output) for output in found))
+    solution = case.restriction.compiled.solve(*(np.asarray(each, dtype=np.float64) for each in arguments))
+    exact = case.restriction.compiled.vjp(solution, *(np.ones_like(output) for output in solution.outputs))
+    for output, expected in zip(found, solution.outputs, strict=True):
+        assert output.dtype == jnp.float32
+        if cone == "log-log":
+            require_close(np.asarray(output, dtype=np.float64), expected, tolerance)
+        else:
+            np.testing.assert_array_equal(output, expected.astype(np.float32))
+    for ours, expected in zip(gradients, exact, strict=True):
+        assert ours.dtype == jnp.float32
+        require_close(np.asarray(ours, dtype=np.float64), expected, tolerance)
+
+
 def test_without_x64_second_derivatives_are_right_to_single_precision() -> None:
     with jax.enable_x64(False):
 
@@ -86,8 +171,13 @@ SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 jax.config.update("jax_enable_x64", True)
-from test_jax_composition import LAYER
+import cvxpy as cp
+from every_cone_jax import CASES, every_cone
+from optlayers.jax import CvxpyLayer
 
+x, start, weight = cp.Variable(2), cp.Parameter(2), cp.Parameter(2)
+problem = cp.Problem(cp.Minimize(cp.sum_squares(x - start) + weight @ x), [cp.abs(x) <= 1])
+LAYER = CvxpyLayer(problem, [start, weight], [x])
 rng = np.random.default_rng(0)
 starts, weight = jnp.asarray(rng.standard_normal((16, 2))), jnp.array([0.1, 0.2])
 assert len(jax.devices()) == 8
@@ -109,6 +199,11 @@ def check(ours, plain):
     np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), rtol=1e-10, atol=1e-12)
 
 
+families = [case.restriction for case in CASES.values()]
+z = jnp.asarray(rng.standard_normal((8, 3)))
+g = jnp.linspace(-1, 1, every_cone(z).shape[-1])
+rows = np.stack([np.concatenate([family.f(row) for family in families]) for row in np.asarray(z)])
+slopes = np.stack([g @ np.concatenate([family.jacobian(row) for family in families]) for row in np.asarray(z)])
 weights = jnp.broadcast_to(weight, (16, 2))
 second = jax.device_put(starts, jax.devices()[1])
 assert inputs(second, weight).devices() == jax.grad(loss)(second, weight).devices() == {jax.devices()[1]}
@@ -128,6 +223,16 @@ for axis in (AxisType.Auto, AxisType.Explicit):
             for ours, plain in zip(gradients, jax.grad(loss, argnums=(0, 1))(starts, weight)):
                 check(ours, plain)
             check(shard(curvature, (P("batch"), P("batch")))(*here), curvature(starts, weights))
+            place = jax.device_put(z, NamedSharding(mesh, P("batch")))
+            cones = shard(every_cone, P("batch"))
+
+            def weighted(z):
+                found = cones(z)
+                return (found * g).sum(), found
+
+            (_, found), gradient = jax.jit(jax.value_and_grad(weighted, has_aux=True))(place)
+            check(found, rows)
+            check(gradient, slopes)
         eager = jax.grad(loss)(here[0], here[1])
         check(eager, jax.grad(loss)(starts, weights))
         assert axis is AxisType.Auto or eager.sharding.spec[0] == "batch"
@@ -156,12 +261,18 @@ def test_a_batch_sharded_over_eight_devices() -> None:
     assert run.stdout.strip() == "sharded", run.stderr[-3000:]
 
 
+def policy_outputs(layer: CvxpyLayer, hidden: Any) -> Any:
+    """A controller's inputs, and a family of each cone."""
+    inputs = layer(hidden[..., :2], jnp.zeros(2))[0]
+    return jnp.concatenate([inputs.reshape(*hidden.shape[:-1], -1), every_cone(hidden)], -1)
+
+
 class EquinoxPolicy(equinox.Module):
     linear: equinox.nn.Linear
     layer: CvxpyLayer
 
     def __call__(self, features: Any) -> Any:
-        return self.layer(self.linear(features), jnp.zeros(2))[0]
+        return policy_outputs(self.layer, self.linear(features))
 
 
 class FlaxPolicy(flax.linen.Module):
@@ -169,25 +280,31 @@ class FlaxPolicy(flax.linen.Module):
 
     @flax.linen.compact
     def __call__(self, features: Any) -> Any:
-        return self.layer(flax.linen.Dense(2)(features), jnp.zeros(2))[0]
+        return policy_outputs(self.layer, flax.linen.Dense(3)(features))
 
 
 class NnxPolicy(flax.nnx.Module):
     def __init__(self) -> None:
-        self.linear = flax.nnx.Linear(3, 2, rngs=flax.nnx.Rngs(0))
+        self.linear = flax.nnx.Linear(3, 3, rngs=flax.nnx.Rngs(0))
         self.layer = LAYER
 
     def __call__(self, features: Any) -> Any:
-        return self.layer(self.linear(features), jnp.zeros(2))[0]
+        return policy_outputs(self.layer, self.linear(features))
 
 
 def by_hand(kernel: Any, bias: Any, features: Any) -> Any:
-    return jax.grad(lambda k, b: (LAYER(features @ k + b, jnp.zeros(2))[0] ** 2).sum(), argnums=(0, 1))(kernel, bias)
+    """The gradients by kernel and bias, of the loss of the controller and of the plain path on every cone."""
+    hidden = np.asarray(features @ kernel + bias, dtype=np.float64)
+    g = np.array(jax.grad(lambda hidden: (LAYER(hidden[..., :2], jnp.zeros(2))[0] ** 2).sum())(jnp.asarray(hidden)))
+    for case in CASES.values():
+        for row, z in enumerate(hidden):
+            g[row] += 2 * case.restriction.f(z) @ case.restriction.jacobian(z)
+    return np.asarray(features).T @ g, g.sum(axis=0)
 
 
 def test_inside_modules() -> None:
     features = jnp.array([[0.5, -1.0, 2.0], [0.1, 0.4, -0.3]])
-    policy = EquinoxPolicy(equinox.nn.Linear(3, 2, key=jax.random.key(0)), LAYER)
+    policy = EquinoxPolicy(equinox.nn.Linear(3, 3, key=jax.random.key(0)), LAYER)
 
     def loss(policy: Any) -> Any:
         return (jax.vmap(policy)(features) ** 2).sum()

@@ -69,6 +69,7 @@ def test_both_modes_against_central_differences(family: Family) -> None:
     assert case.cotangent @ forward == pytest.approx(reverse @ case.first, rel=1e-10, abs=floor)
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("name", ["norm_constrained", "entropy", "geometric_mean", "lyapunov", "dense_qp"])
 def test_symmetric_and_equal_for_every_pairing_of_axes(name: str) -> None:
     case = Case(next(each for each in ALL if each.name == name))
@@ -85,6 +86,7 @@ def test_symmetric_and_equal_for_every_pairing_of_axes(name: str) -> None:
     np.testing.assert_allclose(each[0, 2], one, rtol=1e-10, atol=1e-12 * np.abs(one).max())
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("backward", [BatchedDense(), MinimumNorm(), LSMR(), "hsde"], ids=str)
 @pytest.mark.parametrize("name", ["dense_qp", "norm_constrained", "softmax"])
 def test_every_method_has_the_same(name: str, backward: AbstractBackward | str) -> None:

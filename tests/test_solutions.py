@@ -50,6 +50,7 @@ def test_solvers_agree_with_each_other_and_with_cvxpy(family: Family, solvers: t
         require_close(output, expected.reshape(output.shape), CVXPY_INACCURATE.get(family.name, CVXPY_ACCURACY))
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
 def test_a_batch_is_its_elements(family: Family) -> None:
     instance = family.build(np.random.default_rng(0), family.size)
@@ -63,6 +64,7 @@ def test_a_batch_is_its_elements(family: Family) -> None:
             np.testing.assert_allclose(batched[element], single, rtol=1e-14, atol=1e-15)
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_coarse_solver_gives_an_exact_point(solver: str) -> None:
     for family, solvers in CASES:

@@ -19,7 +19,10 @@ import numpy as np
 import pytest
 import torch
 import torch.autograd.forward_ad
-from frameworks import TORCH as FRAMEWORK
+from cases import NAMES, case_of
+from every_cone_torch import EveryCone
+from framework_torch import TORCH as FRAMEWORK
+from oracles import require_close
 
 import optlayers
 from optlayers.errors import ArgumentError, DerivativeError, OptionError
@@ -127,6 +130,7 @@ class Model(torch.nn.Module):
         return result
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize(
     "backend",
     [
@@ -147,6 +151,25 @@ def test_a_compiled_model_of_any_batch(backend: str) -> None:
         model(features).sin().sum().backward()
         close(ours.detach(), model(features).detach())
         close(gradient, model.linear.weight.grad)
+
+
+@pytest.mark.usefixtures("without_checks")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+def test_layers_of_every_cone_compiled_by_inductor() -> None:
+    """In one program of nothing else; the contract has the other compilers."""
+    cases = [case_of(FRAMEWORK, cone) for cone in NAMES]
+    values = [[torch.tensor(value, requires_grad=True) for value in case.restriction.values(case.z)] for case in cases]
+
+    def outputs(values: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+        return [output for case, each in zip(cases, values, strict=True) for output in case.layer(*each)]
+
+    found, plain = FRAMEWORK.jit(outputs, "inductor")(values), outputs(values)
+    for ours, one in zip(found, plain, strict=True):
+        close(ours.detach(), one.detach())
+    leaves = [leaf for each in values for leaf in each]
+    ours, expected = (torch.autograd.grad(sum(each.sin().sum() for each in every), leaves) for every in (found, plain))
+    for gradient, one in zip(ours, expected, strict=True):
+        close(gradient, one)
 
 
 def test_a_compiled_call_refuses_options_of_its_own() -> None:
@@ -236,6 +259,46 @@ def test_autocast_keeps_solutions_in_single_precision() -> None:
     assert model.linear.weight.grad.dtype == torch.float32
 
 
+@pytest.mark.usefixtures("without_checks")
+@pytest.mark.parametrize("cone", NAMES)
+def test_precisions_on_every_cone(cone: str) -> None:
+    """float32, and bfloat16 within autocast: solved in double precision at the given numbers, and then rounded."""
+    case = case_of(FRAMEWORK, cone)
+    compiled, values = case.restriction.compiled, case.restriction.values(case.z)
+    for dtype, cast in ((torch.float32, False), (torch.bfloat16, True)):
+        arguments = [torch.tensor(value).to(dtype).requires_grad_() for value in values]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast):
+            found = case.layer(*arguments)
+        solution = compiled.solve(*(argument.detach().double().numpy() for argument in arguments))
+        for output, exact in zip(found, solution.outputs, strict=True):
+            assert output.dtype == torch.float32
+            assert torch.equal(output, torch.tensor(exact).float())
+        sum(output.sum() for output in found).backward()
+        gradients = compiled.vjp(solution, *(np.ones_like(output) for output in solution.outputs))
+        for argument, gradient in zip(arguments, gradients, strict=True):
+            assert argument.grad.dtype == dtype
+            require_close(argument.grad.double().numpy(), gradient, 2 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.usefixtures("without_checks")
+@pytest.mark.parametrize("cone", NAMES)
+def test_strided_and_expanded_inputs_on_every_cone(cone: str) -> None:
+    """Each parameter's entries two apart in memory, expanded to a batch of two; the gradient is that of two copies."""
+    case = case_of(FRAMEWORK, cone)
+    values = [torch.tensor(value) for value in case.restriction.values(case.z)]
+    strided = [torch.stack([value, value + 1], -1)[..., 0].requires_grad_() for value in values]
+    assert all(value.ndim == 0 or value.numel() == 1 or not value.is_contiguous() for value in strided)
+    found = case.layer(*(value.expand(2, *value.shape) for value in strided))
+    dense = [value.clone().requires_grad_() for value in values]
+    plain = case.layer(*dense)
+    for ours, one in zip(found, plain, strict=True):
+        assert torch.equal(ours, one.expand_as(ours))
+    ours = torch.autograd.grad(sum(output.sin().sum() for output in found), strided)
+    once = torch.autograd.grad(sum(output.sin().sum() for output in plain), dense)
+    for gradient, one in zip(ours, once, strict=True):
+        close(gradient, 2 * one)
+
+
 def test_strided_and_expanded_inputs() -> None:
     wide = torch.tensor(RNG.standard_normal((3, 8)))
     strided = wide.T[::2].requires_grad_()
@@ -249,64 +312,57 @@ def test_strided_and_expanded_inputs() -> None:
     close(gradient, 2 * once)
 
 
-def test_a_module_is_copied_pickled_and_has_no_state() -> None:
-    model = Model()
-    assert set(model.state_dict()) == {"linear.weight", "linear.bias"}
+@pytest.mark.usefixtures("without_checks")
+def test_modules_are_copied_pickled_and_have_no_state() -> None:
     features = torch.ones(2, 5, dtype=torch.float64)
-    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
-    copied.load_state_dict(model.state_dict())
-    for other in (copied, pickled):
-        assert torch.equal(other(features), model(features))
-    with torch.inference_mode():
-        assert model(features).is_inference()
-    model.to(torch.float32)
-    assert model.layer(A.float(), B.float())[0].dtype == torch.float32
+    for model in (Model(), EveryCone()):
+        assert set(model.state_dict()) == {"linear.weight", "linear.bias"}
+        copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+        copied.load_state_dict(model.state_dict())
+        for other in (copied, pickled):
+            assert torch.equal(other(features), model(features))
+        with torch.inference_mode():
+            assert torch.equal(model(features), copied(features))
+            assert model(features).is_inference()
+        model.to(torch.float32)
+        assert model.linear.weight.dtype == torch.float32
+    assert LAYER(A.float(), B.float())[0].dtype == torch.float32
 
-
-WORKERS = """
-import cvxpy as cp
-import torch
-from torch.utils.data import Dataset
-from optlayers.torch import CvxpyLayer
-
-x, b = cp.Variable(3), cp.Parameter(3)
-LAYER = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b) + cp.norm(x)), [x >= -1]), [b], [x])
-B = torch.tensor([[2.0, -3.0, 0.5]]) * torch.arange(1.0, 5.0)[:, None]
-
-
-class Solutions(Dataset):
-    def __len__(self):
-        return len(B)
-
-    def __getitem__(self, index):
-        return LAYER(B[index])[0]
-
-
-def plain():
-    return LAYER(B)[0]
-"""
 
 LOADERS = """
 import torch
-from torch.utils.data import DataLoader
-import torch_workers as workers
+from torch.utils.data import DataLoader, Dataset
+from every_cone_torch import EveryCone
+
+
+class Outputs(Dataset):
+    def __init__(self):
+        self.model, self.features = EveryCone(), torch.linspace(-1, 1, 20, dtype=torch.float64).reshape(4, 5)
+
+    def __len__(self):
+        return len(self.features)
+
+    def __getitem__(self, index):
+        return self.model(self.features[index]).detach()
+
 
 if __name__ == "__main__":
+    outputs = Outputs()
+    plain = torch.stack(list(outputs))
     for start in ("fork", "spawn"):
-        loader = DataLoader(workers.Solutions(), batch_size=2, num_workers=2, multiprocessing_context=start)
-        assert torch.equal(torch.cat(list(loader)), workers.plain()), start
+        loader = DataLoader(outputs, batch_size=2, num_workers=2, multiprocessing_context=start)
+        assert torch.equal(torch.cat(list(loader)), plain), start
     print("loaded")
 """
 
 
 def test_workers_of_a_data_loader(tmp_path: Path) -> None:
-    """In a process without JAX, whose threads forbid a fork; the workers' process must find the data set's module."""
-    (tmp_path / "torch_workers.py").write_text(WORKERS)
+    """In a process in which JAX has not started, whose threads forbid a fork."""
     script = tmp_path / "loaders.py"
     script.write_text(LOADERS)
     run = subprocess.run(
         [sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parents[1]}:{tmp_path}"},
+        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -315,15 +371,17 @@ def test_workers_of_a_data_loader(tmp_path: Path) -> None:
     assert run.stdout.strip() == "loaded", run.stderr[-3000:]
 
 
-def test_threads_share_a_layer_at_different_batch_shapes() -> None:
-    shapes = [(), (1,), (3,), (2, 2), (5,), (0,)] * 4
-    batches = [torch.tensor(RNG.standard_normal((*shape, 4))) for shape in shapes]
+@pytest.mark.usefixtures("without_checks")
+def test_threads_share_layers_at_different_batch_shapes() -> None:
+    model = EveryCone()
+    shapes = [(), (1,), (3,), (2, 2), (5,), (0,)] * 2
+    batches = [torch.tensor(RNG.standard_normal((*shape, 5))) for shape in shapes]
 
-    def work(b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        leaf = b.clone().requires_grad_()
-        (x,) = LAYER(A, leaf)
-        x.square().sum().backward()
-        return x.detach(), leaf.grad
+    def work(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = features.clone().requires_grad_()
+        outputs = model(leaf)
+        (gradient,) = torch.autograd.grad(outputs.square().sum(), leaf)
+        return outputs.detach(), gradient
 
     plain = [work(b) for b in batches]
     results: list[Any] = [None] * len(batches)

@@ -161,6 +161,7 @@ def test_a_claim_of_a_solution_needs_a_residual_that_shows_it(claim: Status) -> 
     assert [failure.status for failure in caught.value.failures] == [Status.NUMERICAL_ERROR]
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("solver", CONIC)
 @pytest.mark.parametrize(("level", "accuracy"), [(1e-2, 1e-9), (1e-3, 1e-9), (1.0, 1e-13)])
 def test_multipliers_much_larger_than_slacks_leave_the_solution_exact(
@@ -187,6 +188,7 @@ def test_ill_conditioned_least_squares_with_an_idle_constraint(solver: str, norm
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("solver", ["SCS", "CLARABEL"])
 @pytest.mark.parametrize("r", [1e-6, 1e-9])
 def test_a_solution_just_below_the_tolerance_is_refined_on(solver: str, r: float) -> None:

@@ -46,6 +46,7 @@ SMALL = [
 """Iterative methods take thousands of products: the families of conic problems cover them."""
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize(("method", "kind"), SMALL, ids=[f"{method.name}-{kind}" for method, kind in SMALL])
 @pytest.mark.parametrize("quadratic", [True, False])
 def test_products(method: AbstractBackward, kind: str, quadratic: bool) -> None:
@@ -129,6 +130,7 @@ def test_the_smoothed_map_is_the_derivative_of_the_central_point() -> None:
     np.testing.assert_allclose(result.values[0], [-mu / c**2, 1.0], rtol=1e-8)
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("kind", ["polyhedral", "second-order", "semidefinite", "exponential"])
 def test_the_smoothed_map_tends_to_the_solution_s(kind: str) -> None:
     """The error falls in proportion to mu, where the solution is regular."""
@@ -204,6 +206,7 @@ def test_methods_are_chosen_by_name_by_object_or_by_size() -> None:
         LSMR(preconditioner="rows")
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("mu", [1e-10, 1e-14])
 def test_a_smoothing_that_rounding_drowns_is_reported(mu: float) -> None:
     """The barrier of an exponential cone loses eps |v|^2 / mu: 2e-6 and more, and nothing silent."""

@@ -23,6 +23,7 @@ def near(cones: Product, x: np.ndarray, v: np.ndarray, noise: float) -> Point:
     return Point(x * (1 + noise * rng.standard_normal(len(x))), y, y - moved)
 
 
+@pytest.mark.usefixtures("without_checks")
 @kinds
 @pytest.mark.parametrize("quadratic", [True, False])
 @pytest.mark.parametrize("noise", [1e-6, 1e-2])

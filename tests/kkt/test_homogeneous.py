@@ -76,6 +76,7 @@ def difference_tangents(solved: Solved, directions: np.ndarray) -> tuple[np.ndar
     return (central_difference(solution, z, np.eye(len(z))) @ dz).T, error
 
 
+@pytest.mark.usefixtures("without_checks")
 @kinds
 @quadratics
 def test_against_central_differences_of_the_residual_map(kind: str, quadratic: bool) -> None:
@@ -164,6 +165,7 @@ def test_the_exponential_function(b: float) -> None:
     np.testing.assert_allclose(products[0], expected, rtol=0, atol=1e-9 * max(1, e))
 
 
+@pytest.mark.usefixtures("without_checks")
 @pytest.mark.parametrize("kind", ["polyhedral", "second-order"])
 @pytest.mark.parametrize(
     ("alpha", "beta", "quadratic"), [(1e6, 1.0, True), (1.0, 1e6, False), (1e3, 1e3, True), (1e-6, 1e-3, False)]
