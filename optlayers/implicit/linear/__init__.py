@@ -3,8 +3,8 @@
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.choice import linear_solver_of
 from optlayers.implicit.linear.lu import LU
-from optlayers.implicit.linear.operator import LinearOperator
 from optlayers.implicit.linear.preconditioner import AbstractPreconditioner, Preconditioner
+from optlayers.implicit.operator import LinearOperator
 
 __all__ = [
     "LU",

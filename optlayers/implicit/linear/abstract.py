@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
 
 from optlayers.implicit.framework import Array
-from optlayers.implicit.linear.operator import LinearOperator
 from optlayers.implicit.linear.preconditioner import AbstractPreconditioner
+from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import LinearInfo
 from optlayers.implicit.stopping import Stop, check_limits, stop_of
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
-from optlayers.implicit.linear.operator import LinearOperator
+from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import INACCURATE, SINGULAR, SOLVED, LinearInfo
 from optlayers.implicit.stopping import length, stop_of
 
