@@ -55,7 +55,7 @@ class Policy:
         """Say what has to be said of a solve, given its report as NumPy arrays: raise, warn, or nothing."""
         if self.monitor is not None:
             self.monitor(info)
-        failed = np.asarray(~info.solved)
+        failed = ~info.solved
         if failed.any() and self.on_failure is not OnFailure.NAN:
             message = self._message(info, failed)
             if self.on_failure is OnFailure.RAISE:
@@ -70,7 +70,7 @@ class Policy:
         """Whether nothing is ever said."""
         return self.monitor is None and self.on_failure is OnFailure.NAN
 
-    def _message(self, info: Info | LinearInfo, which: np.ndarray) -> str:
+    def _message(self, info: Info | LinearInfo, which: Any) -> str:
         failures = [_failure(info, index) for index in np.ndindex(which.shape) if which[index]]
         shown = "\n".join(f"  {failure}" for failure in failures[:MOST_SHOWN])
         more = f"\n  and {len(failures) - MOST_SHOWN} more" if len(failures) > MOST_SHOWN else ""
