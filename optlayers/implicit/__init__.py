@@ -6,7 +6,22 @@ from optlayers.implicit.forms import argmin_equation, fixed_point_equation, root
 from optlayers.implicit.framework import Framework
 from optlayers.implicit.interface import ImplicitFunction
 from optlayers.implicit.iteration import run
-from optlayers.implicit.linear import LU, AbstractLinearSolver, LinearOperator, Preconditioner
+from optlayers.implicit.linear import (
+    GMRES,
+    LSMR,
+    LU,
+    AbstractLinearSolver,
+    AbstractPreconditioner,
+    BiCGStab,
+    ConjugateGradients,
+    DenseInverse,
+    Iterated,
+    LinearOperator,
+    LinearSolution,
+    Neumann,
+    NormalConjugateGradients,
+    Preconditioner,
+)
 from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.report import STATUSES, Info, LinearInfo
 from optlayers.implicit.rule import Rule
@@ -14,18 +29,28 @@ from optlayers.implicit.settings import Semantics, Settings
 from optlayers.implicit.solvers import AbstractIteration, FixedPointIteration, Newton
 
 __all__ = [
+    "GMRES",
+    "LSMR",
     "LU",
     "STATUSES",
     "AbstractIteration",
     "AbstractLinearSolver",
+    "AbstractPreconditioner",
+    "BiCGStab",
+    "ConjugateGradients",
+    "DenseInverse",
     "Equation",
     "FixedPointIteration",
     "Framework",
     "ImplicitFunction",
     "Info",
+    "Iterated",
     "LinearInfo",
     "LinearOperator",
+    "LinearSolution",
+    "Neumann",
     "Newton",
+    "NormalConjugateGradients",
     "OnFailure",
     "Policy",
     "Preconditioner",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from optlayers.implicit.framework import Array, Framework
-from optlayers.implicit.linear.operator import LinearOperator
+from optlayers.implicit.operator import LinearOperator
 
 Theta = tuple[Any, ...]
 """The leaves of the parameters."""

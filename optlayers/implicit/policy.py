@@ -69,7 +69,7 @@ class Policy:
         doubtful = info.status == INACCURATE
         return doubtful if self.on_failure is OnFailure.NAN else doubtful | ~info.solved
 
-    def _message(self, info: Info | LinearInfo, which: np.ndarray) -> str:
+    def _message(self, info: Info | LinearInfo, which: Any) -> str:
         failures = [_failure(info, index) for index in np.ndindex(which.shape) if which[index]]
         shown = "\n".join(f"  {failure}" for failure in failures[:MOST_SHOWN])
         more = f"\n  and {len(failures) - MOST_SHOWN} more" if len(failures) > MOST_SHOWN else ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
-from optlayers.implicit.framework import Array
-from optlayers.implicit.linear.operator import LinearOperator
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.preconditioner import AbstractPreconditioner
+from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import LinearInfo
 from optlayers.implicit.stopping import Stop, check_limits, stop_of
 
@@ -25,7 +25,8 @@ class LinearSolution(NamedTuple):
 class AbstractLinearSolver(abc.ABC):
     """A method for A u = rhs, with its settings.
 
-    tolerance, stop: where it stops: |A u - rhs| <= tolerance |rhs|, unless `stop` says otherwise.
+    tolerance, stop: where it stops: |A u - rhs| <= tolerance |rhs|, unless `stop` says otherwise. No residual below
+        ROUNDING eps |rhs| is asked for, eps that of the dtype: in single precision it is about 2e-6 |rhs|.
     max_iterations: most products with A, or steps, as the method counts them.
     preconditioner: an approximate inverse of A, applied on the right, so that residuals are those of the system itself.
     """
@@ -47,3 +48,19 @@ class AbstractLinearSolver(abc.ABC):
     @abc.abstractmethod
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         """u with A u = rhs, for every vector of rhs (*E, *B, n)."""
+
+    def bound(self, xp: Any, first: Array, size: Array) -> Array:
+        """The norm of the residual at which a system is solved, given |rhs| and |u|."""
+        rule = stop_of(self.stop).bound(self.tolerance, first, size)
+        return xp.maximum(rule, ROUNDING * xp.finfo(first.dtype).eps * first)
+
+    def approximate_inverse(self, operator: LinearOperator, transpose: bool = False) -> Function:
+        """r -> M^-1 r for the preconditioner M of A, or M^-T r if `transpose`; r itself without one."""
+        preconditioner, flipped = self.preconditioner, operator.transposed != transpose
+        if preconditioner is None:
+            return lambda r: r
+        return lambda r: preconditioner.apply(operator.xp, r, flipped)
+
+
+ROUNDING = 16.0
+"""How many units of rounding of rhs itself a residual may keep at least."""

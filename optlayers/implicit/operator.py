@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -15,12 +16,14 @@ class LinearOperator:
     """A (*B, n, n), block-diagonal along the batch, by its products.
 
     like: an array (*B, n), of the dtype and device of what A is applied to. Vectors may have further leading axes.
+    transposed: whether A is the transpose of the operator that was given first, the one that a preconditioner is for.
     """
 
     framework: Framework
     like: Array
     product: Callable[[], Function]
     transposed_product: Callable[[], Function]
+    transposed: bool = False
 
     @classmethod
     def of(cls, framework: Framework, f: Function, z: Array) -> LinearOperator:
@@ -40,7 +43,7 @@ class LinearOperator:
     @property
     def transpose(self) -> LinearOperator:
         """A'"""
-        return LinearOperator(self.framework, self.like, self.transposed_product, self.product)
+        return LinearOperator(self.framework, self.like, self.transposed_product, self.product, not self.transposed)
 
     def multiply(self) -> Function:
         """v -> A v. Linearising costs an evaluation; so this is called once for many products."""
@@ -63,7 +66,7 @@ class LinearOperator:
             further = v.shape[: len(v.shape) - len(self.like.shape)]
             if not further:
                 return multiply(v)
-            flat = v.reshape(-1, *self.like.shape)
+            flat = v.reshape(math.prod(further), *self.like.shape)
             return self.framework.map(multiply)(flat).reshape(*further, *self.like.shape)
 
         return product

@@ -1,0 +1,63 @@
+"""The iterations for equations, for linear systems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+from optlayers.implicit.equation import Equation, Problem, Theta
+from optlayers.implicit.framework import Array
+from optlayers.implicit.iteration import run
+from optlayers.implicit.linear.abstract import ROUNDING, AbstractLinearSolver, LinearSolution
+from optlayers.implicit.operator import LinearOperator
+from optlayers.implicit.report import LinearInfo
+from optlayers.implicit.solvers.abstract import AbstractIteration
+from optlayers.implicit.stopping import Stop, length, stop_of
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Iterated(AbstractLinearSolver):
+    """An iteration for F(v) = 0, applied to F(v) = A v - rhs from v = 0: as in deep equilibrium models (Bai, Kolter,
+    Koltun 2019), where what solves the equation solves the adjoint one too. With a preconditioner, A M^-1 stands for A,
+    and u = M^-1 v.
+
+    solver: the iteration. Its `tolerance`, `max_iterations` and `stop` are not read, but those given here; as in all
+        iterations, they are compared with the largest entry of the residual. The Euclidean norm is reported.
+
+    Converges under the iteration's own conditions; its statuses are passed on.
+    """
+
+    solver: AbstractIteration
+
+    name: ClassVar[str] = "an iteration"
+
+    @classmethod
+    def of(cls, solver: AbstractIteration) -> Iterated:
+        """With the iteration's own tolerance and limit, and its rule; but not the absolute one, by which u = 0 would do
+        for a small rhs: REDUCTION stands for it."""
+        stop = stop_of(solver.stop)
+        return cls(
+            solver=solver,
+            tolerance=solver.tolerance,
+            max_iterations=solver.max_iterations,
+            stop=Stop.REDUCTION if stop is Stop.ABSOLUTE else stop,
+        )
+
+    def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
+        xp, multiply, inverse = operator.xp, operator.multiply(), self.approximate_inverse(operator)
+
+        def residual(v: Array, theta: Theta) -> Array:
+            return multiply(inverse(v)) - rhs
+
+        problem = Problem(operator.framework, Equation("root", residual), ())
+        tolerance = self.tolerance
+        if stop_of(self.stop) is not Stop.ABSOLUTE:
+            tolerance = max(tolerance, ROUNDING * float(xp.finfo(rhs.dtype).eps))
+        solver = replace(self.solver, tolerance=tolerance, max_iterations=self.max_iterations, stop=self.stop)
+        v = xp.zeros_like(rhs)
+        solver.check(problem, v)
+        v, info = run(problem, solver, v)
+        norm = length(xp, residual(v, ()))
+        status = xp.asarray(info.status, dtype=xp.int32)
+        return LinearSolution(inverse(v), LinearInfo(status, norm, info.iterations, xp.full_like(norm, float("nan"))))
