@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from optlayers.implicit.equation import Problem
@@ -19,6 +19,7 @@ Array: TypeAlias = Any
 Function: TypeAlias = Callable[[Any], Any]
 
 
+@runtime_checkable
 class Framework(Protocol):
     """One framework; `xp` is its array namespace, with the names that NumPy, jax.numpy and torch share.
 

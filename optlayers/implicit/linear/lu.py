@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -31,7 +32,7 @@ class LU(AbstractLinearSolver):
         xp, matrix = operator.xp, operator.matrix()
         solve = operator.framework.factor(matrix)
         further = len(rhs.shape) - len(operator.like.shape)
-        columns = xp.moveaxis(rhs.reshape(-1, *rhs.shape[further:]), 0, -1)
+        columns = xp.moveaxis(rhs.reshape(math.prod(rhs.shape[:further]), *rhs.shape[further:]), 0, -1)
         x = solve(columns, False)
         x = x + solve(columns - matrix @ x, False)
         u = xp.moveaxis(x, -1, 0).reshape(rhs.shape)
@@ -47,10 +48,10 @@ class LU(AbstractLinearSolver):
 
 def _condition(xp: Any, matrix: Array, solve: Callable[[Array, bool], Array]) -> Array:
     """(*B) |A|_1 times an estimate of |A^-1|_1 from below; infinite where a pivot vanished."""
-    mean = xp.full_like(matrix[..., :1], 1 / matrix.shape[-1])
+    mean, one = xp.full_like(matrix[..., :1], 1 / matrix.shape[-1]), xp.ones_like(matrix[..., :1])
     x = solve(mean, False)
-    slope = xp.abs(solve(xp.where(x >= 0, 1.0, -1.0) + 0 * mean, True))
-    steepest = xp.where(slope >= xp.amax(slope, axis=-2)[..., None], 1.0, 0.0) + 0 * mean
+    slope = xp.abs(solve(xp.where(x >= 0, one, -one), True))
+    steepest = xp.where(slope >= xp.amax(slope, axis=-2)[..., None], one, 0 * one)
     y = solve(steepest / xp.sum(steepest, axis=-2)[..., None], False)
     size = xp.maximum(xp.sum(xp.abs(x), axis=-2), xp.sum(xp.abs(y), axis=-2))[..., 0]
     condition = xp.amax(xp.sum(xp.abs(matrix), axis=-2), axis=-1) * size

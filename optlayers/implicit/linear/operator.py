@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -63,7 +64,7 @@ class LinearOperator:
             further = v.shape[: len(v.shape) - len(self.like.shape)]
             if not further:
                 return multiply(v)
-            flat = v.reshape(-1, *self.like.shape)
+            flat = v.reshape(math.prod(further), *self.like.shape)
             return self.framework.map(multiply)(flat).reshape(*further, *self.like.shape)
 
         return product
