@@ -10,17 +10,36 @@ from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.report import STATUSES, Info, LinearInfo
 from optlayers.implicit.rule import Rule
 from optlayers.implicit.settings import Settings
-from optlayers.implicit.solvers import AbstractIteration, FixedPointIteration, Newton
+from optlayers.implicit.solvers import (
+    LBFGS,
+    AbstractIteration,
+    Anderson,
+    Bisection,
+    Broyden,
+    Custom,
+    FixedPointIteration,
+    GradientDescent,
+    LineSearch,
+    Newton,
+)
+from optlayers.implicit.spectral_radius import spectral_radius
 
 __all__ = [
+    "LBFGS",
     "LU",
     "STATUSES",
     "AbstractIteration",
     "AbstractLinearSolver",
+    "Anderson",
+    "Bisection",
+    "Broyden",
+    "Custom",
     "Equation",
     "FixedPointIteration",
     "Framework",
+    "GradientDescent",
     "Info",
+    "LineSearch",
     "LinearInfo",
     "LinearOperator",
     "Newton",
@@ -35,4 +54,5 @@ __all__ = [
     "root_equation",
     "run",
     "solve_form",
+    "spectral_radius",
 ]
