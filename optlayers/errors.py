@@ -31,6 +31,9 @@ class Status(Enum):
     NUMERICAL_ERROR = "stopped by a numerical error"
     DIVERGED = "diverged: the residual grew without bound, or is not a number"
     SINGULAR = "singular: the linear system has no unique solution"
+    STAGNATED = "stagnated: the residual no longer decreases"
+    NO_SIGN_CHANGE = "no root is bracketed: the function has the same sign, or no value, at both ends"
+    UNSOLVED = "not solved: the residual is above the tolerance"
 
     @property
     def has_point(self) -> bool:

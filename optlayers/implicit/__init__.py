@@ -26,25 +26,43 @@ from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.report import STATUSES, Info, LinearInfo
 from optlayers.implicit.rule import Rule
 from optlayers.implicit.settings import Semantics, Settings
-from optlayers.implicit.solvers import AbstractIteration, FixedPointIteration, Newton
+from optlayers.implicit.solvers import (
+    LBFGS,
+    AbstractIteration,
+    Anderson,
+    Bisection,
+    Broyden,
+    Custom,
+    FixedPointIteration,
+    GradientDescent,
+    LineSearch,
+    Newton,
+)
+from optlayers.implicit.spectral_radius import spectral_radius
 
 __all__ = [
-    "GMRES",
-    "LSMR",
-    "LU",
-    "STATUSES",
     "AbstractIteration",
     "AbstractLinearSolver",
     "AbstractPreconditioner",
+    "Anderson",
     "BiCGStab",
+    "Bisection",
+    "Broyden",
     "ConjugateGradients",
+    "Custom",
     "DenseInverse",
     "Equation",
     "FixedPointIteration",
     "Framework",
+    "GMRES",
+    "GradientDescent",
     "ImplicitFunction",
     "Info",
     "Iterated",
+    "LBFGS",
+    "LSMR",
+    "LU",
+    "LineSearch",
     "LinearInfo",
     "LinearOperator",
     "LinearSolution",
@@ -56,6 +74,7 @@ __all__ = [
     "Preconditioner",
     "Problem",
     "Rule",
+    "STATUSES",
     "Semantics",
     "Settings",
     "argmin_equation",
@@ -63,4 +82,5 @@ __all__ = [
     "fixed_point_equation",
     "root_equation",
     "run",
+    "spectral_radius",
 ]

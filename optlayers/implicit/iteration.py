@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
-from optlayers.implicit.report import DIVERGED, ITERATION_LIMIT, RUNNING, SOLVED, Info
+from optlayers.implicit.report import DIVERGED, ITERATION_LIMIT, RUNNING, SOLVED, STAGNATED, Info
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.stopping import largest, stop_of
 
@@ -15,47 +15,60 @@ from optlayers.implicit.stopping import largest, stop_of
 @final
 class Progress(NamedTuple):
     """Where an iteration stands: the point z (*B, n), its residual F(z), what the solver remembers, and, for each
-    element, the report and the norm of the first residual."""
+    element, the report, the norms of the first residual and of the smallest one, and how many iterations ago that was.
+    """
 
     z: Array
     residual: Array
     memory: Memory
     info: Info
     first: Array
+    smallest: Array
+    since_smallest: Array
 
 
 def start(problem: Problem, solver: AbstractIteration, z: Array) -> Progress:
     """At the initial point."""
     xp, residual = problem.xp, problem.residual(z)
     norm = problem.framework.constant(largest(xp, residual))
+    zero = xp.zeros_like(norm, dtype=xp.int32)
     info = Info(
         status=xp.full_like(norm, RUNNING, dtype=xp.int32),
         residual=norm,
-        iterations=xp.zeros_like(norm, dtype=xp.int32),
+        iterations=zero,
         contraction=xp.full_like(norm, float("nan")),
     )
-    info = _judge(problem, solver, z, norm, info)
-    return Progress(z, residual, solver.start(problem, z, residual), info, norm)
+    at = Progress(z, residual, solver.start(problem, z, residual), info, norm, norm, zero)
+    return at._replace(info=_judge(problem, solver, at, norm, at.memory))
 
 
 def advance(problem: Problem, solver: AbstractIteration, at: Progress, moving: Array) -> Progress:
-    """One iteration of the elements (*B) that are `moving`."""
+    """One iteration of the elements (*B) that are `moving`.
+
+    An element whose new residual is not finite keeps its point, the last good one, and ends as diverged.
+    """
     xp = problem.xp
     z, memory = solver.step(problem, at.z, at.residual, at.memory)
     z = xp.where(moving[..., None], z, at.z)
-    residual = xp.where(moving[..., None], problem.residual(z), at.residual)
-    memory = tuple(_where(xp, moving, new, old) for new, old in zip(memory, at.memory, strict=True))
+    residual = problem.residual(z)
     norm = problem.framework.constant(largest(xp, residual))
-    rate = norm / xp.where(at.info.residual > 0, at.info.residual, xp.ones_like(norm))
+    moved = moving & xp.isfinite(norm)
+    z, residual = xp.where(moved[..., None], z, at.z), xp.where(moved[..., None], residual, at.residual)
+    reached = xp.where(moved, norm, at.info.residual)
+    rate = reached / xp.where(at.info.residual > 0, at.info.residual, xp.ones_like(norm))
     smoothed = xp.where(at.info.iterations > 0, xp.sqrt(rate * xp.where(rate > 0, at.info.contraction, 0 * rate)), rate)
-    info = Info(
-        status=at.info.status,
-        residual=norm,
-        iterations=at.info.iterations + moving,
-        contraction=xp.where(moving, smoothed, at.info.contraction),
+    smaller = reached < at.smallest
+    iterations = at.info.iterations + moving
+    after = Progress(
+        z,
+        residual,
+        tuple(_where(xp, moved, new, old) for new, old in zip(memory, at.memory, strict=True)),
+        Info(at.info.status, reached, iterations, xp.where(moved, smoothed, at.info.contraction)),
+        at.first,
+        xp.where(smaller, reached, at.smallest),
+        xp.where(smaller, 0 * iterations, at.since_smallest + moving),
     )
-    info = _judge(problem, solver, problem.framework.constant(z), at.first, info)
-    return Progress(z, residual, memory, info, at.first)
+    return after._replace(info=_judge(problem, solver, after, xp.where(moving, norm, reached), memory))
 
 
 def running(at: Progress) -> Array:
@@ -77,15 +90,20 @@ def advance_while(
     return result
 
 
-def _judge(problem: Problem, solver: AbstractIteration, z: Array, first: Array, info: Info) -> Info:
-    xp, norm = problem.xp, info.residual
-    bound = stop_of(solver.stop).bound(solver.tolerance, first, largest(xp, z))
-    status = xp.where(info.iterations >= solver.max_iterations, ITERATION_LIMIT, RUNNING)
-    status = xp.where(~xp.isfinite(norm) | (norm > solver.divergence * first), DIVERGED, status)
+def _judge(problem: Problem, solver: AbstractIteration, at: Progress, norm: Array, memory: Memory) -> Info:
+    """The report, with the status of elements that stop here; norm: of the residual that was met, if not finite."""
+    xp, info = problem.xp, at.info
+    size = largest(xp, problem.framework.constant(at.z))
+    bound = stop_of(solver.stop).bound(solver.tolerance, at.first, size)
+    status = xp.where(info.iterations >= solver.max_iterations, ITERATION_LIMIT, xp.full_like(info.status, RUNNING))
+    if solver.patience is not None:
+        status = xp.where(at.since_smallest >= solver.patience, STAGNATED, status)
+    status = solver.verdict(problem, at.residual, memory, status)
+    status = xp.where(~xp.isfinite(norm) | (norm > solver.divergence * at.first), DIVERGED, status)
     status = xp.where(norm <= bound, SOLVED, status)
     status = xp.where(info.status == RUNNING, status, info.status)
     return info._replace(status=status)
 
 
 def _where(xp: Any, mask: Array, new: Array, old: Array) -> Array:
-    return xp.where(mask.reshape(*mask.shape, *(1,) * (len(new.shape) - len(mask.shape))), new, old)
+    return xp.where(mask.reshape((*mask.shape, *(1,) * (len(new.shape) - len(mask.shape)))), new, old)

@@ -51,7 +51,10 @@ class Layout:
         if given != expected:
             raise ArgumentError(f"{name} must be like z0: arrays of shapes {expected} are expected, not {given}.")
         xp = self.framework.xp
-        return xp.concatenate([leaf.reshape(*self.batch, -1) for leaf in leaves], axis=-1)
+        sizes = map(math.prod, self.shapes)
+        return xp.concatenate(
+            [leaf.reshape(*self.batch, size) for leaf, size in zip(leaves, sizes, strict=True)], axis=-1
+        )
 
     def unravel(self, z: Array) -> Any:
         """The tree of an array (*B, n)."""

@@ -54,7 +54,7 @@ class Policy:
         """Say what has to be said of a solve, given its report as NumPy arrays: raise, warn, or nothing."""
         if self.monitor is not None:
             self.monitor(info)
-        failed = ~info.solved
+        failed = np.asarray(~info.solved)
         if failed.any() and self.on_failure is not OnFailure.NAN:
             message = self._message(info, failed)
             if self.on_failure is OnFailure.RAISE:

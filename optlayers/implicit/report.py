@@ -19,6 +19,9 @@ ITERATION_LIMIT = STATUSES.index(Status.ITERATION_LIMIT)
 DIVERGED = STATUSES.index(Status.DIVERGED)
 NUMERICAL_ERROR = STATUSES.index(Status.NUMERICAL_ERROR)
 SINGULAR = STATUSES.index(Status.SINGULAR)
+STAGNATED = STATUSES.index(Status.STAGNATED)
+NO_SIGN_CHANGE = STATUSES.index(Status.NO_SIGN_CHANGE)
+UNSOLVED = STATUSES.index(Status.UNSOLVED)
 
 
 @final
@@ -39,8 +42,9 @@ class Info(NamedTuple):
 
     @property
     def solved(self) -> Array:
-        """(*B) whether the element was solved to its tolerance."""
-        return self.status == SOLVED
+        """(*B) whether a solution was found; one as accurate as the numbers allow, above the tolerance, counts, with a
+        warning."""
+        return (self.status == SOLVED) | (self.status == INACCURATE)
 
 
 @final

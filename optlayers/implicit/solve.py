@@ -48,10 +48,10 @@ def _before_last(problem: Problem, z: Array, plan: Plan, last: int) -> Progress:
 
 
 def _one_step(problem: Problem, z: Array, plan: Plan) -> tuple[Array, Info]:
-    framework, constant = problem.framework, problem.constant()
+    framework, constant, once = problem.framework, problem.constant(), plan.solver.at_solution()
     found, info = run(constant, plan.solver, framework.constant(z))
     found = framework.constant(found)
     residual = problem.residual(found)
-    memory = plan.solver.start(problem, found, residual)
-    stepped, _ = plan.solver.step(problem, found, residual, memory)
+    memory = once.start(problem, found, residual)
+    stepped, _ = once.step(problem, found, residual, memory)
     return found + (stepped - framework.constant(stepped)), info

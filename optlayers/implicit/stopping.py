@@ -43,8 +43,13 @@ def check_limits(name: str, tolerance: float, max_iterations: int) -> None:
     """Raise `OptionError` unless the tolerance is positive and the limit at least one."""
     if not tolerance > 0:
         raise OptionError(f"{name}(tolerance={tolerance!r}): a positive number is expected.")
-    if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
-        raise OptionError(f"{name}(max_iterations={max_iterations!r}): a positive integer is expected.")
+    check_count(name, "max_iterations", max_iterations)
+
+
+def check_count(name: str, field: str, value: int) -> None:
+    """Raise `OptionError` unless the value of a solver's field is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{name}({field}={value!r}): a positive integer is expected.")
 
 
 def largest(xp: Any, r: Array) -> Array:

@@ -25,8 +25,6 @@ class Optimistix:
 
     def __call__(self, F: Callable[[jax.Array], jax.Array], z0: jax.Array) -> jax.Array:
         """z with F(z) = 0, from z0."""
-        found = optimistix.root_find(
-            lambda z, _: F(z), self.solver, z0, max_steps=self.max_steps, throw=False
-        )
+        found = optimistix.root_find(lambda z, _: F(z), self.solver, z0, max_steps=self.max_steps, throw=False)
         z: jax.Array = found.value
         return z

@@ -75,9 +75,7 @@ def theta(backend: Backend) -> dict[str, Any]:
 def direction(backend: Backend) -> dict[str, Any]:
     """A direction of theta."""
     rng = np.random.default_rng(1)
-    return {
-        name: backend.array(rng.standard_normal(tuple(value.shape))) for name, value in theta(backend).items()
-    }
+    return {name: backend.array(rng.standard_normal(tuple(value.shape))) for name, value in theta(backend).items()}
 
 
 def start(backend: Backend) -> dict[str, Any]:

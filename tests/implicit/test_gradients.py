@@ -5,15 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 from implicit.equations import BACKENDS, TORCH, Backend, direction, equation, loss, start, theta
 
 from optlayers.implicit import (
+    GMRES,
     LBFGS,
     LSMR,
     LU,
-    GMRES,
     Anderson,
     BiCGStab,
     Broyden,
@@ -60,9 +59,7 @@ def solve(backend: Backend, kind: str, theta: Any, **settings: Any) -> Any:
 def slope(kind: str) -> float:
     """The loss's derivative along the direction, by central differences of solutions to rounding."""
     exact = {"solver": Newton(tolerance=1e-14, max_iterations=30)}
-    ahead, behind = (
-        float(loss(TORCH, solve(TORCH, kind, moved(TORCH, t), **exact))) for t in (STEP, -STEP)
-    )
+    ahead, behind = (float(loss(TORCH, solve(TORCH, kind, moved(TORCH, t), **exact))) for t in (STEP, -STEP))
     return (ahead - behind) / (2 * STEP)
 
 

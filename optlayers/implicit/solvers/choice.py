@@ -6,13 +6,35 @@ from typing import Any
 
 from optlayers.errors import OptionError
 from optlayers.implicit.solvers.abstract import AbstractIteration
+from optlayers.implicit.solvers.anderson import Anderson
+from optlayers.implicit.solvers.broyden import Broyden
+from optlayers.implicit.solvers.custom import Custom
+from optlayers.implicit.solvers.lbfgs import LBFGS
 from optlayers.implicit.solvers.newton import Newton
+
+DENSE = 500
+"""Up to so many unknowns an element, roots are found by Newton's method with LU."""
 
 
 def solver_of(choice: Any, kind: str, size: int) -> AbstractIteration:
-    """The user's choice, or the default for equations of a kind with `size` unknowns an element."""
+    """The user's choice, or the default for equations of a kind with `size` unknowns an element.
+
+    root: Newton with LU up to `DENSE` unknowns, which finds most roots in few steps; beyond, where J_z costs too much
+    to form, Broyden. fixed_point: Anderson, as g is usually nearly a contraction. argmin: L-BFGS, which does not stop
+    at saddle points or maxima, as Newton may.
+    """
     if choice is None:
-        return Newton()
+        if kind == "root":
+            return Newton() if size <= DENSE else Broyden()
+        return Anderson() if kind == "fixed_point" else LBFGS()
     if isinstance(choice, AbstractIteration):
         return choice
-    raise OptionError(f"solver={choice!r} is no solver.")
+    if callable(choice) and not isinstance(choice, type):
+        return Custom(function=choice)
+    raise OptionError(
+        f"solver={choice!r} is no solver; give one of {_NAMES} as an object, such as Newton(tolerance=1e-8), or a "
+        "function (F, z0) -> z."
+    )
+
+
+_NAMES = "Newton, Broyden, Anderson, FixedPointIteration, Bisection, LBFGS, GradientDescent"

@@ -19,6 +19,7 @@ class FixedPointIteration(AbstractIteration):
     Converges linearly where the spectral radius of I - damping J_z is below one.
     """
 
+    patience: int | None = 200
     damping: float = 1.0
 
     name: ClassVar[str] = "fixed-point iteration"

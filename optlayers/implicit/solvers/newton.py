@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.lu import LU
+from optlayers.implicit.report import SINGULAR, STAGNATED
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.line_search import Line, LineSearch, armijo
 from optlayers.implicit.stopping import largest
 
 
@@ -18,34 +20,65 @@ from optlayers.implicit.stopping import largest
 class Newton(AbstractIteration):
     """z <- z - t J_z^-1 F(z), the step t halved until |F| has decreased by the part `sufficient_decrease` t.
 
+    Converges quadratically near a solution with a regular derivative, and linearly, by halves, to one with a singular
+    derivative. For argmin, phi has to decrease along a direction of descent, in place of |F|; but it may find a saddle
+    point, or a maximum. An element where J_z cannot be inverted ends as SINGULAR, and one where no t is accepted as
+    STAGNATED: J_z is nearly singular and |F| has a local minimum, or the tolerance lies below the rounding of F.
+
     linear: solves for the step; `LU()` forms J_z, Krylov methods multiply with it only.
-    max_halvings: how often t is halved at most; the last t is then taken. 0: full steps always.
+    max_halvings: how often t is halved at most. 0: full steps always.
+
+    Dennis and Schnabel (1983), Numerical methods for unconstrained optimization and nonlinear equations, chapter 6.
     """
 
     max_iterations: int = 100
     linear: AbstractLinearSolver = field(default_factory=LU)
-    max_halvings: int = 10
+    max_halvings: int = 20
     sufficient_decrease: float = 1e-4
 
     name: ClassVar[str] = "Newton"
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
-        return ()
+        ready = ~problem.xp.isnan(residual[..., 0])
+        return ready, ready
 
     def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+        xp = problem.xp
         direction = problem.framework.linear_solve(problem, z, residual, self.linear, None)
-        t = self._length(problem.constant(), *problem.framework.constant((z, residual, direction)))
-        return z - t[..., None] * direction, ()
+        regular = xp.all(xp.isfinite(direction), axis=-1)
+        direction = xp.where(regular[..., None], direction, 0 * residual)
+        t, found = self._length(problem, *problem.framework.constant((z, residual, direction)))
+        return z - t[..., None] * direction, (regular, found)
 
-    def _length(self, problem: Problem, z: Array, residual: Array, direction: Array) -> Array:
-        """(*B) t"""
-        xp, norm = problem.xp, largest(problem.xp, residual)
+    def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
+        regular, found = memory
+        return problem.xp.where(regular, problem.xp.where(found, status, STAGNATED), SINGULAR)
+
+    def at_solution(self) -> Newton:
+        # There the search for t would see nothing but rounding.
+        return replace(self, max_halvings=0)
+
+    def _length(self, problem: Problem, z: Array, residual: Array, direction: Array) -> tuple[Array, Array]:
+        """(*B) t, and whether it is accepted; t = 0 where none is."""
+        xp, one = problem.xp, problem.xp.ones_like(residual[..., 0])
         if self.max_halvings == 0:
-            return xp.ones_like(norm)
+            return one, one > 0
+        if problem.equation.objective is None:
+            return self._towards_zero(problem.constant(), z, residual, direction)
+        search = LineSearch(sufficient_decrease=self.sufficient_decrease, max_trials=self.max_halvings + 1)
+        line = Line.of(problem, z, residual, -direction)
+        t, found = armijo(search, line, line.value)
+        other, other_found = self._towards_zero(problem.constant(), z, residual, direction)
+        downwards = found & (line.slope < 0)
+        return xp.where(downwards, t, other), downwards | other_found
+
+    def _towards_zero(self, problem: Problem, z: Array, residual: Array, direction: Array) -> tuple[Array, Array]:
+        """`_length` by |F|"""
+        xp, norm = problem.xp, largest(problem.xp, residual)
 
         def too_long(t: Array) -> Array:
             trial = largest(xp, problem.residual(z - t[..., None] * direction))
-            return ~(trial <= (1 - self.sufficient_decrease * t) * norm)
+            return ~((trial <= (1 - self.sufficient_decrease * t) * norm) & (trial < norm))
 
         def going(state: tuple[Array, Array]) -> Array:
             t, long = state
@@ -56,5 +89,6 @@ class Newton(AbstractIteration):
             t = xp.where(going(state), t / 2, t)
             return t, long & too_long(t)
 
-        t = xp.ones_like(norm)
-        return problem.framework.while_loop(going, halve, (t, too_long(t)))[0]
+        one = xp.ones_like(norm)
+        t, long = problem.framework.while_loop(going, halve, (one, too_long(one)))
+        return xp.where(long, 0 * t, t), ~long

@@ -1,0 +1,80 @@
+"""Anderson's acceleration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from optlayers.errors import OptionError
+from optlayers.implicit.equation import Problem
+from optlayers.implicit.framework import Array, Framework
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.history import combined, empty, products, pushed
+from optlayers.implicit.stopping import check_count, largest, length
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Anderson(AbstractIteration):
+    """z <- z - damping r - (dZ - damping dR) gamma, r = F(z), gamma the minimiser of |r - dR gamma|, where the columns
+    of dZ and dR are the last changes of z and of r: type II.
+
+    For linear F and unlimited depth it is equivalent to GMRES; the number of columns is at most n. It often converges
+    where the plain iteration does not, but no more than locally, and without a rate better than the plain one's in
+    general. Against blow-up, a point whose residual exceeds `growth` times the smallest so far is not moved to: the
+    next step starts again at the point before, with the change that the rejected one has shown among its columns.
+
+    depth: the number of columns.
+    damping: of the plain step that is accelerated, z - damping F(z).
+    regularization: the least-squares problem, whose columns are scaled to length one, is solved by QR with
+        regularization^2 |gamma|^2 added, so that (nearly) dependent columns get bounded weights. Where it is less than
+        ten units of the precision, these are taken.
+
+    Anderson (1965), Iterative procedures for nonlinear integral equations; Walker and Ni (2011), Anderson acceleration
+    for fixed-point iterations.
+    """
+
+    patience: int | None = 200
+    depth: int = 5
+    damping: float = 1.0
+    regularization: float = 1e-10
+    growth: float = 10.0
+
+    name: ClassVar[str] = "Anderson acceleration"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("Anderson", "depth", self.depth)
+        if not self.damping > 0:
+            raise OptionError(f"Anderson(damping={self.damping!r}): a positive number is expected.")
+        if not self.regularization >= 0:
+            raise OptionError(f"Anderson(regularization={self.regularization!r}): a number from 0 is expected.")
+        if not self.growth >= 1:
+            raise OptionError(f"Anderson(growth={self.growth!r}): a number from 1 is expected.")
+
+    def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
+        xp, none = problem.xp, empty(problem.xp, z, min(self.depth, z.shape[-1]))
+        return z, residual, none, none, problem.framework.constant(largest(xp, residual))
+
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+        xp, (base, base_residual, d_z, d_residual, smallest) = problem.xp, memory
+        d_z = pushed(xp, d_z, z - base)
+        d_residual = pushed(xp, d_residual, residual - base_residual)
+        norm = problem.framework.constant(largest(xp, residual))
+        accepted = (norm <= self.growth * smallest)[..., None]
+        z, residual = xp.where(accepted, z, base), xp.where(accepted, residual, base_residual)
+        gamma = _least_squares(problem.framework, d_residual, residual, self.regularization)
+        following = z - self.damping * residual - combined(xp, d_z - self.damping * d_residual, gamma)
+        return following, (z, residual, d_z, d_residual, xp.where(norm < smallest, norm, smallest))
+
+
+def _least_squares(framework: Framework, columns: Array, r: Array, regularization: float) -> Array:
+    """gamma (*B, m) of least |r - sum_i gamma_i columns_i|^2 + regularization^2 |scale gamma|^2."""
+    xp, m = framework.xp, columns.shape[-2]
+    scale = framework.constant(length(xp, columns))[..., None]
+    scale = xp.where(scale > 0, scale, xp.ones_like(scale))
+    weight = max(regularization, 10 * float(xp.finfo(r.dtype).eps))
+    penalty = xp.broadcast_to(weight * framework.eye(m, r), (*r.shape[:-1], m, m))
+    q, triangle = xp.linalg.qr(xp.swapaxes(xp.concatenate([columns / scale, penalty], axis=-1), -1, -2))
+    target = products(xp, xp.swapaxes(q[..., : r.shape[-1], :], -1, -2), r)
+    return (xp.linalg.solve(triangle, target[..., None]) / scale)[..., 0]
