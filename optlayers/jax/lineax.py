@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import lineax
 
-from optlayers.implicit import ITERATION_LIMIT, SOLVED, AbstractLinearSolver, LinearInfo, LinearOperator, LinearSolution
+from optlayers.implicit import AbstractLinearSolver, LinearInfo, LinearOperator, LinearSolution
+from optlayers.implicit.report import ITERATION_LIMIT, SOLVED
 from optlayers.implicit.stopping import length
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import jax
 import optimistix
@@ -20,11 +20,13 @@ class Optimistix:
     Source: Rader, Lyons and Kidger (2024), Optimistix.
     """
 
-    solver: optimistix.AbstractRootFinder | optimistix.AbstractLeastSquaresSolver
+    solver: (
+        optimistix.AbstractRootFinder[Any, Any, Any, Any] | optimistix.AbstractLeastSquaresSolver[Any, Any, Any, Any]
+    )
     max_steps: int = 1000
 
     def __call__(self, F: Callable[[jax.Array], jax.Array], z0: jax.Array) -> jax.Array:
         """z with F(z) = 0, from z0."""
-        found = optimistix.root_find(lambda z, _: F(z), self.solver, z0, max_steps=self.max_steps, throw=False)
+        found: Any = optimistix.root_find(lambda z, _: F(z), self.solver, z0, max_steps=self.max_steps, throw=False)
         z: jax.Array = found.value
         return z
