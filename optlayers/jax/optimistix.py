@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import jax
 import optimistix
+
+RootFinder: TypeAlias = optimistix.AbstractRootFinder[Any, Any, Any, Any]
+LeastSquaresSolver: TypeAlias = optimistix.AbstractLeastSquaresSolver[Any, Any, Any, Any]
 
 
 @final
