@@ -10,7 +10,7 @@ from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array, Framework
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
-from optlayers.implicit.stopping import check_count, largest, length
+from optlayers.implicit.stopping import check_count, inner, largest, length
 
 
 @final
@@ -26,7 +26,7 @@ class Anderson(AbstractIteration):
 
     depth: the number of columns.
     damping: of the plain step that is accelerated, z - damping F(z).
-    regularization: the least-squares problem, whose columns are scaled to length one, is solved by QR with
+    regularization: the least-squares problem, whose columns are scaled to length one, is solved by Gram-Schmidt with
         regularization^2 |gamma|^2 added, so that (nearly) dependent columns get bounded weights. Where it is less than
         ten units of the precision, these are taken.
 
@@ -69,12 +69,30 @@ class Anderson(AbstractIteration):
 
 
 def _least_squares(framework: Framework, columns: Array, r: Array, regularization: float) -> Array:
-    """gamma (*B, m) of least |r - sum_i gamma_i columns_i|^2 + regularization^2 |scale gamma|^2."""
+    """gamma (*B, m) of least |r - sum_i gamma_i columns_i|^2 + regularization^2 |scale gamma|^2.
+
+    By modified Gram-Schmidt with r as the last column, which is as stable as Householder's QR (Bjorck 1967), in
+    operations that have derivatives of every kind.
+    """
     xp, m = framework.xp, columns.shape[-2]
     scale = framework.constant(length(xp, columns))[..., None]
-    scale = xp.where(scale > 0, scale, xp.ones_like(scale))
+    one = xp.ones_like(scale)
     weight = max(regularization, 10 * float(xp.finfo(r.dtype).eps))
-    penalty = xp.broadcast_to(weight * framework.eye(m, r), (*r.shape[:-1], m, m))
-    q, triangle = xp.linalg.qr(xp.swapaxes(xp.concatenate([columns / scale, penalty], axis=-1), -1, -2))
-    target = products(xp, xp.swapaxes(q[..., : r.shape[-1], :], -1, -2), r)
-    return (xp.linalg.solve(triangle, target[..., None]) / scale)[..., 0]
+    penalty = xp.where(scale > 0, weight * one, one) * framework.eye(m, r)
+    scale = xp.where(scale > 0, scale, one)
+    remaining = xp.concatenate([columns / scale, penalty], axis=-1)
+    rhs = xp.concatenate([r, xp.zeros_like(penalty[..., 0, :])], axis=-1)
+    rows, targets = [], []
+    for _ in range(m):
+        first = remaining[..., 0, :]
+        norm = length(xp, first)  # not zero, for the penalty
+        q = first / norm[..., None]
+        along = products(xp, remaining[..., 1:, :], q)
+        targets.append(inner(xp, q, rhs) / norm)
+        rows.append(along / norm[..., None])
+        rhs = rhs - inner(xp, q, rhs)[..., None] * q
+        remaining = remaining[..., 1:, :] - along[..., None] * q[..., None, :]
+    gamma = targets[-1][..., None]
+    for row, target in zip(rows[-2::-1], targets[-2::-1], strict=True):
+        gamma = xp.concatenate([(target - inner(xp, row, gamma))[..., None], gamma], axis=-1)
+    return gamma / scale[..., 0]
