@@ -41,14 +41,14 @@ def explain(equation: Equation, layout: Layout, plan: Plan) -> str:
     lines = [
         f"{equation.kind}: {EQUATIONS[equation.kind]}; {layout.size} unknowns{elements}",
         f"solver: {solver}",
-        f"    stops where {BOUNDS[stop_of(solver.stop)].format(solver.tolerance)}, the largest entry, or after "
+        f"    stops where {BOUNDS[stop_of(solver.stop)].format(plan.tolerance)}, the largest entry, or after "
         f"{solver.max_iterations} iterations",
         f"differentiated: {semantics}",
     ]
     if plan.semantics is Semantics.IMPLICIT:
         lines += [
             f"linear systems: {backward}",
-            f"    solved where {LINEAR_BOUNDS[stop_of(backward.stop)].format(backward.tolerance)}",
+            f"    solved where {LINEAR_BOUNDS[stop_of(backward.stop)].format(plan.backward_tolerance)}",
         ]
     lines.append(f"on failure: {plan.rule.forward_policy.on_failure.value}")
     mismatch = plan.mismatch

@@ -107,4 +107,5 @@ class ImplicitFunction:
         equation = self.form(self.framework, function, layout, rebuild)
         initial = self.framework.constant(layout.ravel(z0, "z0"))
         problem, z = self.framework.enclose(Problem(self.framework, equation, tuple(leaves)), initial)
-        return layout, problem, z, plan(settings, equation, layout.size)
+        eps = float(self.framework.xp.finfo(z.dtype).eps)
+        return layout, problem, z, plan(settings, equation, layout.size, eps)

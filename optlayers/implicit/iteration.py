@@ -94,7 +94,8 @@ def _judge(problem: Problem, solver: AbstractIteration, at: Progress, norm: Arra
     """The report, with the status of elements that stop here; norm: of the residual that was met, if not finite."""
     xp, info = problem.xp, at.info
     size = largest(xp, problem.framework.constant(at.z))
-    bound = stop_of(solver.stop).bound(solver.tolerance, at.first, size)
+    tolerance = solver.tolerance_at(float(xp.finfo(norm.dtype).eps))
+    bound = stop_of(solver.stop).bound(tolerance, at.first, size)
     status = xp.where(info.iterations >= solver.max_iterations, ITERATION_LIMIT, xp.full_like(info.status, RUNNING))
     if solver.patience is not None:
         status = xp.where(at.since_smallest >= solver.patience, STAGNATED, status)

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from optlayers.errors import AccuracyWarning, ConvergenceError, DerivativeError, OptionError
 from optlayers.implicit.equation import Equation
-from optlayers.implicit.linear import AbstractLinearSolver, linear_solver_of
+from optlayers.implicit.linear import ROUNDING, AbstractLinearSolver, linear_solver_of
 from optlayers.implicit.policy import OnFailure, Policy, on_failure_of
 from optlayers.implicit.rule import Rule
 from optlayers.implicit.solvers import AbstractIteration, solver_of
@@ -55,10 +55,12 @@ class Settings:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Settings, checked and complete."""
+    """Settings, checked and complete, with the tolerances that stand in them, or for them."""
 
     solver: AbstractIteration
+    tolerance: float
     backward: AbstractLinearSolver
+    backward_tolerance: float
     semantics: Semantics
     last: int | None
     checkpoint: bool
@@ -67,7 +69,7 @@ class Plan:
     @property
     def mismatch(self) -> str:
         """What is to be said of the two tolerances, if anything."""
-        coarse, fine = self.solver.tolerance, self.backward.tolerance
+        coarse, fine = self.tolerance, self.backward_tolerance
         if self.semantics is not Semantics.IMPLICIT or coarse <= MISMATCH * fine:
             return ""
         return (
@@ -86,16 +88,22 @@ MISMATCH = 1e5
 """A solver's tolerance, by the backward solver's, above which a warning says that they do not fit together."""
 
 
-def plan(settings: Settings, equation: Equation, size: int) -> Plan:
-    """The settings for an equation of `size` unknowns an element. Raises `OptionError` for those that do not fit."""
+def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
+    """The settings for an equation of `size` unknowns an element, in numbers of precision eps.
+
+    Raises `OptionError` for those that do not fit.
+    """
     solver = solver_of(settings.solver, equation.kind, size)
     backward = linear_solver_of(settings.backward, equation.symmetric, size)
     semantics = _semantics_of(settings.differentiate)
     _check_unrolling(settings, semantics, solver)
     on_failure = on_failure_of(settings.on_failure)
+    tolerance = solver.tolerance_at(eps)
     return Plan(
         solver=solver,
+        tolerance=tolerance,
         backward=backward,
+        backward_tolerance=max(backward.tolerance, ROUNDING * eps),
         semantics=semantics,
         last=settings.last,
         checkpoint=settings.checkpoint,
@@ -103,7 +111,7 @@ def plan(settings: Settings, equation: Equation, size: int) -> Plan:
             backward,
             Policy(
                 on_failure,
-                f"{equation.kind} was not solved by {solver.name} to its tolerance {solver.tolerance:g}",
+                f"{equation.kind} was not solved by {solver.name} to its tolerance {tolerance:g}",
                 "Give a better z0, more iterations (max_iterations=), another solver, or a larger tolerance; "
                 "on_failure='warn' or 'nan' goes on all the same.",
                 ConvergenceError,

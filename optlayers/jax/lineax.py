@@ -15,7 +15,7 @@ from optlayers.implicit.stopping import length
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Lineax(AbstractLinearSolver):
     """A solver of lineax, such as `lineax.GMRES(rtol=1e-9, atol=1e-9)`; it stops by its own rule.
 

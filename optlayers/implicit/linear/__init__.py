@@ -1,6 +1,6 @@
 """Solvers of linear systems, one in each file."""
 
-from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
+from optlayers.implicit.linear.abstract import ROUNDING, AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.bicgstab import BiCGStab
 from optlayers.implicit.linear.choice import linear_solver_of
 from optlayers.implicit.linear.conjugate_gradients import ConjugateGradients
@@ -17,6 +17,7 @@ __all__ = [
     "GMRES",
     "LSMR",
     "LU",
+    "ROUNDING",
     "AbstractLinearSolver",
     "AbstractPreconditioner",
     "BiCGStab",

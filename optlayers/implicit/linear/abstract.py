@@ -21,7 +21,7 @@ class LinearSolution(NamedTuple):
     info: LinearInfo
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class AbstractLinearSolver(abc.ABC):
     """A method for A u = rhs, with its settings.
 

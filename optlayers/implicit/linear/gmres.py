@@ -34,7 +34,7 @@ class Arnoldi(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class GMRES(AbstractLinearSolver):
     """u = M^-1 y with y in span{r, A M^-1 r, ...} that minimises |rhs - A u| (Saad and Schultz 1986).
 

@@ -16,7 +16,7 @@ from optlayers.implicit.stopping import Stop, length, stop_of
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Iterated(AbstractLinearSolver):
     """An iteration for F(v) = 0, applied to F(v) = A v - rhs from v = 0: as in deep equilibrium models (Bai, Kolter,
     Koltun 2019), where what solves the equation solves the adjoint one too. With a preconditioner, A M^-1 stands for A,
@@ -34,12 +34,12 @@ class Iterated(AbstractLinearSolver):
 
     @classmethod
     def of(cls, solver: AbstractIteration) -> Iterated:
-        """With the iteration's own tolerance and limit, and its rule; but not the absolute one, by which u = 0 would do
-        for a small rhs: REDUCTION stands for it."""
+        """With the iteration's own tolerance, if it has one, limit, and rule; but not the absolute one, by which u = 0
+        would do for a small rhs: REDUCTION stands for it."""
         stop = stop_of(solver.stop)
         return cls(
             solver=solver,
-            tolerance=solver.tolerance,
+            tolerance=AbstractLinearSolver.tolerance if solver.tolerance is None else solver.tolerance,
             max_iterations=solver.max_iterations,
             stop=Stop.REDUCTION if stop is Stop.ABSOLUTE else stop,
         )

@@ -16,7 +16,7 @@ from optlayers.implicit.stopping import length
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class LU(AbstractLinearSolver):
     """A is formed, by n products, and factored; its solutions are refined once.
 

@@ -24,7 +24,7 @@ class Series(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Neumann(AbstractLinearSolver):
     """u = sum of (I - A)^k rhs over k < terms, the Neumann series of A^-1 rhs, truncated: an approximation, by choice.
     For a fixed point z = g(z), I - A is the derivative of g. With a preconditioner, A M^-1 stands for A, and

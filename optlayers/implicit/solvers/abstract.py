@@ -15,12 +15,12 @@ Memory = tuple[Array, ...]
 """What an iteration remembers from one step to the next: arrays with the batch axes first."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class AbstractIteration(abc.ABC):
     """An iteration for F(z) = 0, with its settings.
 
     tolerance, stop: an element stops where the largest entry of |F(z)| is at most `tolerance`, unless `stop` says
-        otherwise.
+        otherwise. None: eps^(2/3) of z's dtype, 3.7e-11 in double and 2.4e-5 in single precision.
     max_iterations: after which an element ends with the status ITERATION_LIMIT.
     divergence: an element whose residual exceeds the first one by this factor ends with the status DIVERGED.
     patience: an element whose residual has not fallen below its smallest in as many iterations ends with the status
@@ -28,7 +28,7 @@ class AbstractIteration(abc.ABC):
         where rounding (float32) keeps the residual above the tolerance; others may need long to get over a hill.
     """
 
-    tolerance: float = 1e-10
+    tolerance: float | None = None
     max_iterations: int = 1000
     stop: Stop | str = Stop.ABSOLUTE
     divergence: float = 1e8
@@ -43,10 +43,14 @@ class AbstractIteration(abc.ABC):
     """Whether it needs the objective phi of an argmin."""
 
     def __post_init__(self) -> None:
-        check_limits(type(self).__name__, self.tolerance, self.max_iterations)
+        check_limits(type(self).__name__, 1.0 if self.tolerance is None else self.tolerance, self.max_iterations)
         stop_of(self.stop)
         if self.patience is not None:
             check_count(type(self).__name__, "patience", self.patience)
+
+    def tolerance_at(self, eps: float) -> float:
+        """The tolerance for numbers of precision eps."""
+        return eps ** (2 / 3) if self.tolerance is None else self.tolerance
 
     def check(self, problem: Problem, z: Array) -> None:
         """Raise `OptionError` where the iteration cannot solve such a problem."""

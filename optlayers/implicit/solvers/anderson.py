@@ -14,7 +14,7 @@ from optlayers.implicit.stopping import check_count, inner, largest, length
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Anderson(AbstractIteration):
     """z <- z - damping r - (dZ - damping dR) gamma, r = F(z), gamma the minimiser of |r - dR gamma|, where the columns
     of dZ and dR are the last changes of z and of r: type II.

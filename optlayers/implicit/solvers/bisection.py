@@ -13,7 +13,7 @@ from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Bisection(AbstractIteration):
     """A root of one unknown in an interval: F(low) F(high) <= 0 always, and the interval is halved in each step.
 

@@ -14,7 +14,7 @@ from optlayers.implicit.stopping import check_count, inner, largest
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Broyden(AbstractIteration):
     """z <- z - H F(z), where H = scale I + sum_i u_i v_i' and H y = s for the last change s of z and y of F(z).
 

@@ -14,7 +14,7 @@ from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Custom(AbstractIteration):
     """z = function(F, z0), for a function that finds z (*B, n) with F(z) = 0 from z0 (*B, n).
 

@@ -12,7 +12,7 @@ from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class FixedPointIteration(AbstractIteration):
     """z <- z - damping F(z); for F = z - g(z), z <- (1 - damping) z + damping g(z).
 

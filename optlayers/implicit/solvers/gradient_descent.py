@@ -15,7 +15,7 @@ from optlayers.implicit.stopping import inner
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class GradientDescent(AbstractIteration):
     """z <- z - t grad phi, for argmin.
 

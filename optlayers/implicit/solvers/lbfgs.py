@@ -16,7 +16,7 @@ from optlayers.implicit.stopping import check_count, inner, length
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class LBFGS(AbstractIteration):
     """z <- z - t H grad phi, for argmin; H the BFGS matrix of the last changes s of z and y of the gradient.
 

@@ -18,7 +18,7 @@ from optlayers.implicit.stopping import check_count, inner, length
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class LineSearch:
     """When a step length t is accepted.
 

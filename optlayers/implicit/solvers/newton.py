@@ -16,7 +16,7 @@ from optlayers.implicit.stopping import largest
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Newton(AbstractIteration):
     """z <- z - t J_z^-1 F(z), the step t halved until |F| has decreased by the part `sufficient_decrease` t.
 
