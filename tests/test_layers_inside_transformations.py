@@ -11,7 +11,7 @@ from pathlib import Path
 import cvxpy as cp
 import pytest
 import torch
-from frameworks import TORCH
+from framework_torch import TORCH
 
 import optlayers.torch
 from optlayers.torch import CvxpyLayer
