@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -14,8 +15,12 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_code_blocks_run(path: Path) -> None:
     namespace: dict[str, object] = {}
-    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL):
-        exec(compile(block, str(path), "exec"), namespace)
+    dtype = torch.get_default_dtype()
+    try:
+        for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL):
+            exec(compile(block, str(path), "exec"), namespace)
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def test_the_readme_has_blocks_to_run() -> None:
