@@ -54,13 +54,13 @@ class Policy:
         """Say what has to be said of a solve, given its report as NumPy arrays: raise, warn, or nothing."""
         if self.monitor is not None:
             self.monitor(info)
-        failed = ~info.solved
+        failed = np.asarray(~info.solved)
         if failed.any() and self.on_failure is not OnFailure.NAN:
             message = self._message(info, failed)
             if self.on_failure is OnFailure.RAISE:
                 raise self.error(message)
             warn_user(message, AccuracyWarning)
-        doubtful = info.status == INACCURATE
+        doubtful = np.asarray(info.status == INACCURATE)
         if doubtful.any():
             warn_user(self._message(info, doubtful), SingularWarning if _ill_conditioned(info) else AccuracyWarning)
 
