@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import abc
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -23,7 +21,8 @@ class AbstractImplicitLayer(torch.nn.Module, abc.ABC):
     """z as a function of a cell's parameters and of inputs, both of which are differentiated.
 
     The cell must be a deterministic function of z and the inputs that changes nothing: with dropout, or batch
-    normalization in training mode, there is no solution. Buffers are copied; a cell that writes to them is refused.
+    normalization in training mode, there is no solution. Buffers are copied; a cell that writes to them is refused, and
+    attributes that it sets are lost.
 
     cell: a function of z and the inputs; where it is a module, the layer has its parameters.
     batch_axes: how many of the first axes of z are batch axes, of elements that the cell treats independently.
@@ -122,18 +121,14 @@ class AbstractImplicitLayer(torch.nn.Module, abc.ABC):
     def _theta(self, inputs: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...]]:
         if not isinstance(self.cell, torch.nn.Module):
             return {}, {}, inputs
-        if torch.compiler.is_compiling():
-            return dict(self.cell.named_parameters()), dict(self.cell.named_buffers()), inputs
-        with _lock_of(self.cell):
-            return dict(self.cell.named_parameters()), dict(self.cell.named_buffers()), inputs
+        return dict(self.cell.named_parameters()), dict(self.cell.named_buffers()), inputs
 
     def _function(self, z: Any, theta: Any) -> Any:
         parameters, buffers, inputs = theta
         if not isinstance(self.cell, torch.nn.Module):
             return self.cell(z, *inputs)
         before = _versions(buffers)
-        with _lock_of(self.cell):
-            value = torch.func.functional_call(self.cell, {**parameters, **buffers}, (z, *inputs))
+        value = torch.func.functional_call(_stand_in(self.cell, {}), {**parameters, **buffers}, (z, *inputs))
         changed = [name for name, version in _versions(buffers).items() if before[name] != version]
         if changed:
             raise ArgumentError(
@@ -163,15 +158,18 @@ class FixedPointLayer(AbstractImplicitLayer):
         super().__init__(fixed_point, cell, batch_axes, settings)
 
 
-def _lock_of(cell: torch.nn.Module) -> Any:
-    """`torch.func.functional_call` puts other tensors in the place of a module's parameters while it runs, which other
-    threads must not see."""
-    with _locking:
-        return _locks.setdefault(cell, threading.RLock())
-
-
-_locks: weakref.WeakKeyDictionary[torch.nn.Module, Any] = weakref.WeakKeyDictionary()
-_locking = threading.Lock()
+def _stand_in(module: torch.nn.Module, made: dict[int, torch.nn.Module]) -> torch.nn.Module:
+    """The module and its own, of the same tensors: `torch.func.functional_call` puts others in their place while it
+    runs, which other threads must not see."""
+    if id(module) not in made:
+        double = made[id(module)] = module.__class__.__new__(module.__class__)
+        double.__dict__ = dict(vars(module))
+        for name in ("_parameters", "_buffers"):
+            double.__dict__[name] = dict(vars(module)[name])
+        double.__dict__["_modules"] = {
+            name: child if child is None else _stand_in(child, made) for name, child in vars(module)["_modules"].items()
+        }
+    return made[id(module)]
 
 
 def _versions(buffers: dict[str, torch.Tensor]) -> dict[str, int]:
