@@ -19,12 +19,13 @@ class Equation:
     """F(z, theta) = 0 for every element of a batch: z (*B, n), theta any arrays, F(z, theta) (*B, n).
 
     An element's residual depends on its own z only. kind: "root", "fixed_point" (F = z - g) or "argmin" (F is the
-    gradient of phi, and `objective` phi itself, (*B)), as messages name it.
+    gradient of phi, and `objective` phi itself, (*B)), as messages name it. function: the user's, for messages.
     """
 
     kind: str
     residual: Callable[[Array, Theta], Array]
     objective: Callable[[Array, Theta], Array] | None = None
+    function: Callable[..., Any] | None = None
 
     @property
     def symmetric(self) -> bool:

@@ -22,7 +22,7 @@ def root_equation(framework: Framework, F: UserFunction, layout: Layout, rebuild
     def residual(z: Array, theta: Theta) -> Array:
         return layout.ravel(F(layout.unravel(z), rebuild(theta)), "the value of F")
 
-    return Equation("root", residual)
+    return Equation("root", residual, function=F)
 
 
 def fixed_point_equation(framework: Framework, g: UserFunction, layout: Layout, rebuild: Rebuild) -> Equation:
@@ -31,7 +31,7 @@ def fixed_point_equation(framework: Framework, g: UserFunction, layout: Layout, 
     def residual(z: Array, theta: Theta) -> Array:
         return z - layout.ravel(g(layout.unravel(z), rebuild(theta)), "the value of g")
 
-    return Equation("fixed_point", residual)
+    return Equation("fixed_point", residual, function=g)
 
 
 def argmin_equation(framework: Framework, phi: UserFunction, layout: Layout, rebuild: Rebuild) -> Equation:
@@ -48,4 +48,4 @@ def argmin_equation(framework: Framework, phi: UserFunction, layout: Layout, reb
         value, pullback = framework.vjp(lambda z: objective(z, theta), z)
         return pullback(framework.xp.ones_like(value))
 
-    return Equation("argmin", residual, objective)
+    return Equation("argmin", residual, objective, phi)

@@ -61,6 +61,9 @@ class Framework(Protocol):
     def flatten(self, tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
         """The leaves of a tree, and what makes such a tree of leaves."""
 
+    def enter(self, compute: Callable[[Any, Any], Any], z0: Any, theta: Any) -> Any:
+        """compute(z0, theta), as a call of a layer begins: arguments that the framework cannot take are refused."""
+
     def enclose(self, problem: Problem, z: Array) -> tuple[Problem, Array]:
         """The problem, and z in the dtype of its residual.
 

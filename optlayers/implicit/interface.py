@@ -61,6 +61,7 @@ class ImplicitFunction:
 
     framework: Framework
     form: Form
+    name: str
 
     def __call__(
         self,
@@ -78,28 +79,37 @@ class ImplicitFunction:
         monitor: Callable[[LinearInfo], None] | None = None,
         return_info: bool = False,
     ) -> Any:
-        settings = Settings(
-            solver=solver,
-            backward=backward,
-            differentiate=differentiate,
-            last=last,
-            checkpoint=checkpoint,
-            on_failure=on_failure,
-            monitor=monitor,
-        )
-        layout, problem, z, chosen = self._prepare(function, z0, theta, batch_axes, settings)
-        chosen.warn_of_mismatch()
-        found, info = solve(problem, z, chosen)
-        return (layout.unravel(found), info) if return_info else layout.unravel(found)
+        def solution(z0: Any, theta: Any) -> Any:
+            settings = Settings(
+                solver=solver,
+                backward=backward,
+                differentiate=differentiate,
+                last=last,
+                checkpoint=checkpoint,
+                on_failure=on_failure,
+                monitor=monitor,
+            )
+            layout, problem, z, chosen = self.prepare(function, z0, theta, batch_axes, settings)
+            chosen.warn_of_mismatch()
+            found, info = solve(problem, z, chosen)
+            return (layout.unravel(found), info) if return_info else layout.unravel(found)
+
+        return self.framework.enter(solution, z0, theta)
 
     def explain(self, function: UserFunction, z0: Any, theta: Any = (), *, batch_axes: int = 0, **settings: Any) -> str:
         """What such a call does: the equation, the solvers, their tolerances, what is differentiated."""
-        layout, problem, _, chosen = self._prepare(function, z0, theta, batch_axes, Settings(**settings))
-        return explain(problem.equation, layout, chosen)
 
-    def _prepare(
+        def explanation(z0: Any, theta: Any) -> str:
+            layout, problem, _, chosen = self.prepare(function, z0, theta, batch_axes, Settings(**settings))
+            return explain(problem.equation, layout, chosen)
+
+        text: str = self.framework.enter(explanation, z0, theta)
+        return text
+
+    def prepare(
         self, function: UserFunction, z0: Any, theta: Any, batch_axes: int, settings: Settings
     ) -> tuple[Layout, Problem, Array, Plan]:
+        """How z0 lies in one array, the equation, that array, and the complete settings."""
         if not callable(function):
             raise ArgumentError(f"a function of z and theta is expected, not {type(function).__name__}.")
         layout = Layout.of(self.framework, z0, batch_axes)

@@ -47,7 +47,7 @@ class Layout:
         """The tree as an array (*B, n). Raises `ArgumentError`, speaking of `name`, where it is none like z0."""
         leaves, _ = self.framework.flatten(tree)
         expected = [(*self.batch, *shape) for shape in self.shapes]
-        given = [tuple(leaf.shape) for leaf in leaves]
+        given = [tuple(leaf.shape) if hasattr(leaf, "shape") else type(leaf).__name__ for leaf in leaves]
         if given != expected:
             raise ArgumentError(f"{name} must be like z0: arrays of shapes {expected} are expected, not {given}.")
         xp = self.framework.xp

@@ -60,7 +60,7 @@ class Policy:
             if self.on_failure is OnFailure.RAISE:
                 raise self.error(message)
             warn_user(message, AccuracyWarning)
-        doubtful = info.status == INACCURATE
+        doubtful = np.asarray(info.status == INACCURATE)
         if doubtful.any():
             warn_user(self._message(info, doubtful), SingularWarning if _ill_conditioned(info) else AccuracyWarning)
 

@@ -81,6 +81,9 @@ class JaxFramework:
 
         return [jnp.asarray(leaves[place]) for place in places], rebuild
 
+    def enter(self, compute: Callable[[Any, Any], Any], z0: Any, theta: Any) -> Any:
+        return compute(z0, theta)
+
     def enclose(self, problem: Problem, z: jax.Array) -> tuple[Problem, jax.Array]:
         equation, theta = problem.equation, problem.theta
         residual, objective = equation.residual, equation.objective
@@ -93,7 +96,9 @@ class JaxFramework:
             theta = (*theta, *values)
             functions.append(_without_captures(function, own, slice(place, len(theta))))
         dtype = jax.eval_shape(residual, z, problem.theta).dtype
-        return Problem(self, Equation(equation.kind, *functions), theta, len(theta) - own), z.astype(dtype)
+        phi = functions[1] if len(functions) > 1 else None
+        enclosed = Equation(equation.kind, functions[0], phi, equation.function)
+        return Problem(self, enclosed, theta, len(theta) - own), z.astype(dtype)
 
     def judge(self, value: jax.Array, info: Any, policy: Policy) -> jax.Array:
         return implicit_primitives.judge(value, info, policy)

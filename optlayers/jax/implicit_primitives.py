@@ -66,7 +66,7 @@ def solve(problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule)
         start, theta = primals
         moved = [place for place, tangent in enumerate(tangents[1]) if not isinstance(tangent, SymbolicZero)]
         if any(place >= len(theta) - problem.captured for place in moved):
-            raise CaptureError(captured(problem, "needs a derivative", "for an Equinox or Flax module, the module"))
+            raise CaptureError(captured(problem, "needs a derivative", MODULES, _is_traced))
         found, info = solution(start, theta)
 
         def residual(chosen: list[Any]) -> jax.Array:
@@ -106,6 +106,13 @@ def transposed(linear: Function, like: jax.Array) -> Function:
     """The transpose of a linear function of arrays like `like`."""
     pullback: Callable[[Any], Any] = jax.linear_transpose(linear, like)
     return lambda u: pullback(u)[0]
+
+
+MODULES = "for an Equinox or Flax module, the module"
+
+
+def _is_traced(value: object) -> bool:
+    return isinstance(value, jax.core.Tracer)
 
 
 def _no_tangent(primal: jax.Array) -> Any:

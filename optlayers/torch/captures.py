@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.autograd.forward_ad as forward_ad
 
@@ -19,11 +21,21 @@ def check_captures(problem: Problem, z: torch.Tensor) -> torch.Tensor:
     with torch.enable_grad():
         residual: torch.Tensor = problem.equation.residual(z.detach(), theta)
     known = levels(z).union(*(levels(leaf) for leaf in theta if isinstance(leaf, torch.Tensor)))
-    if any(layer.requires_grad or forward_ad.unpack_dual(layer).tangent is not None for layer in layers(residual)):
-        raise CaptureError(captured(problem, "needs a derivative", MODULES))
-    if not levels(residual) <= known:
-        raise CaptureError(captured(problem, "is mapped by vmap", MODULES))
+
+    def is_mapped(value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and not levels(value) <= known
+
+    if _needs_derivative(residual):
+        raise CaptureError(captured(problem, "needs a derivative", MODULES, _needs_derivative))
+    if is_mapped(residual):
+        raise CaptureError(captured(problem, "is mapped by vmap", MODULES, is_mapped))
     return residual.detach()
+
+
+def _needs_derivative(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and any(
+        layer.requires_grad or forward_ad.unpack_dual(layer).tangent is not None for layer in layers(value)
+    )
 
 
 MODULES = "for a module, dict(module.named_parameters()) and torch.func.functional_call"

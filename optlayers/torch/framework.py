@@ -9,7 +9,7 @@ import torch
 import torch.utils.checkpoint
 from torch.utils import _pytree as pytree
 
-from optlayers.errors import OptionError
+from optlayers.errors import ArgumentError, OptionError
 from optlayers.implicit import (
     AbstractIteration,
     AbstractLinearSolver,
@@ -20,7 +20,8 @@ from optlayers.implicit import (
 )
 from optlayers.torch import implicit_primitives, products
 from optlayers.torch.captures import check_captures
-from optlayers.torch.wrapped import is_transformed, numbers
+from optlayers.torch.precision import full_precision, is_autocast, is_narrow, widened
+from optlayers.torch.wrapped import is_transformed, numbers, uncompiled
 
 Function = Callable[[Any], Any]
 
@@ -83,8 +84,27 @@ class TorchFramework:
         leaves, structure = pytree.tree_flatten(tree)
         return leaves, lambda leaves: pytree.tree_unflatten(list(leaves), structure)
 
+    @uncompiled
+    def enter(self, compute: Callable[[Any, Any], Any], z0: Any, theta: Any) -> Any:
+        leaves = pytree.tree_leaves(z0)
+        for leaf in leaves:
+            check_initial(leaf)
+        device = leaves[0].device if leaves else torch.device("cpu")
+        if any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in (*leaves, *pytree.tree_leaves(theta))):
+            raise ArgumentError("z0 or theta is on the meta device: an equation cannot be solved without numbers.")
+        if is_autocast(device):
+            z0, theta = pytree.tree_map(widened, (z0, theta))
+        with full_precision(device):
+            return compute(z0, theta)
+
     def enclose(self, problem: Problem, z: torch.Tensor) -> tuple[Problem, torch.Tensor]:
-        return problem, z.to(check_captures(problem, z).dtype)
+        dtype = check_captures(problem, z).dtype
+        if not dtype.is_floating_point or is_narrow(dtype):
+            raise ArgumentError(
+                f"the function given to {problem.equation.kind} has values of {dtype}, in which no equation "
+                "is solved: convert z0 and theta with .float() or .double(). In torch.autocast that is done for you."
+            )
+        return problem, z.to(dtype)
 
     def judge(self, value: torch.Tensor, info: Any, policy: Policy) -> torch.Tensor:
         return implicit_primitives.judge(value, info, policy)
@@ -103,6 +123,21 @@ class TorchFramework:
         policy: Policy | None,
     ) -> torch.Tensor:
         return implicit_primitives.linear_solve(problem, z, rhs, method, policy, False, problem.theta)
+
+
+def check_initial(leaf: Any) -> None:
+    """Raise `ArgumentError` unless an array of z0 is a dense tensor of real floating-point numbers."""
+    if not isinstance(leaf, torch.Tensor):
+        raise ArgumentError(
+            f"z0 must be a torch.Tensor, or a tree of them, not {type(leaf).__name__}; convert it with torch.as_tensor."
+        )
+    if not leaf.is_floating_point():
+        raise ArgumentError(
+            f"z0 has dtype {leaf.dtype}; a real floating-point dtype is expected. "
+            "Convert it with .double() or .float()."
+        )
+    if leaf.layout != torch.strided:
+        raise ArgumentError(f"z0 must be a dense tensor; its layout is {leaf.layout}. Convert it with .to_dense().")
 
 
 TORCH = TorchFramework()

@@ -20,6 +20,7 @@ from optlayers.implicit import (
     Rule,
     run,
 )
+from optlayers.torch.function_rules import forward_rule, primal, reverse_rule
 from optlayers.torch.products import linearize, replaced, vjp
 from optlayers.torch.wrapped import numbers
 
@@ -52,23 +53,19 @@ class Solve(torch.autograd.Function):
         _keep(ctx, (z, *theta))
 
     @staticmethod
+    @reverse_rule
     def backward(ctx: Any, g: torch.Tensor, *unused: Any) -> tuple[Any, ...]:
         z, *theta = _kept(ctx)
-        u = linear_solve(ctx.problem, z, g, ctx.rule.backward, ctx.rule.backward_policy, True, theta)
         wanted = [place for place in range(len(theta)) if ctx.needs_input_grad[4 + place]]
         g_theta: list[Any] = [None] * len(theta)
-        if wanted:
-            _, pullback = vjp(
-                lambda *chosen: ctx.problem.equation.residual(z, replaced(theta, wanted, chosen)),
-                *(theta[place] for place in wanted),
-            )
-            for place, cotangent in zip(wanted, pullback(u), strict=True):
-                g_theta[place] = -cotangent
+        for place, cotangent in zip(wanted, cotangents(ctx.problem.at(theta), ctx.rule, z, g, wanted), strict=True):
+            g_theta[place] = cotangent
         return None, None, None, None, *g_theta
 
     @staticmethod
+    @forward_rule
     def jvp(ctx: Any, d_z: Any, *tangents: Any) -> tuple[Any, ...]:
-        z, *theta = _kept(ctx)
+        z, *theta = _kept_primals(ctx)
         moved = [place for place, tangent in enumerate(tangents[3:]) if tangent is not None]
         _, pushforward = linearize(
             lambda *chosen: ctx.problem.equation.residual(z, replaced(theta, moved, chosen)),
@@ -112,12 +109,13 @@ class LinearSolve(torch.autograd.Function):
         _keep(ctx, (z, output, *inputs[6:]))
 
     @staticmethod
+    @reverse_rule
     def backward(ctx: Any, g: torch.Tensor) -> tuple[Any, ...]:
         z, u, *theta = _kept(ctx)
         w = _solve_again(ctx, z, g, not ctx.transpose, theta)
         wanted = [0] * ctx.needs_input_grad[0]
         wanted += [1 + place for place in range(len(theta)) if ctx.needs_input_grad[6 + place]]
-        cotangents: list[Any] = [None] * (1 + len(theta))
+        g_point: list[Any] = [None] * (1 + len(theta))
         if wanted:
             left, right = (u, w) if ctx.transpose else (w, u)
             point = (z, *theta)
@@ -126,12 +124,13 @@ class LinearSolve(torch.autograd.Function):
                 *(point[place] for place in wanted),
             )
             for place, cotangent in zip(wanted, pullback(-torch.ones((), dtype=g.dtype, device=g.device)), strict=True):
-                cotangents[place] = cotangent
-        return cotangents[0], w, None, None, None, None, *cotangents[1:]
+                g_point[place] = cotangent
+        return g_point[0], w, None, None, None, None, *g_point[1:]
 
     @staticmethod
+    @forward_rule
     def jvp(ctx: Any, d_z: Any, d_rhs: Any, *tangents: Any) -> torch.Tensor:
-        z, u, *theta = _kept(ctx)
+        z, u, *theta = _kept_primals(ctx)
         point, d_point = (z, *theta), (d_z, *tangents[4:])
         moved = [place for place, tangent in enumerate(d_point) if tangent is not None]
         rhs = torch.zeros_like(u) if d_rhs is None else d_rhs
@@ -161,6 +160,21 @@ def solve(problem: Problem, z: torch.Tensor, solver: AbstractIteration, rule: Ru
     """`Solve`"""
     z, *info = _apply(Solve, z, problem, solver, rule, *problem.theta)
     return z, Info(*info)
+
+
+def cotangents(
+    problem: Problem, rule: Rule, z: torch.Tensor, g: torch.Tensor, wanted: Sequence[int]
+) -> tuple[torch.Tensor, ...]:
+    """g_theta = -J_theta' u with J_z' u = g, for the leaves of theta at the places `wanted`."""
+    theta = problem.theta
+    u = linear_solve(problem, z, g, rule.backward, rule.backward_policy, True, theta)
+    if not wanted:
+        return ()
+    _, pullback = vjp(
+        lambda *chosen: problem.equation.residual(z, replaced(theta, wanted, chosen)),
+        *(theta[place] for place in wanted),
+    )
+    return tuple(-cotangent for cotangent in pullback(u))
 
 
 def linear_solve(
@@ -207,7 +221,8 @@ def _mapped(problem: Problem, dims: Sequence[Any], info: Any) -> Problem:
         return mapped
 
     objective = None if equation.objective is None else along(equation.objective)
-    return Problem(problem.framework, Equation(equation.kind, along(equation.residual), objective), ())
+    mapped = Equation(equation.kind, along(equation.residual), objective, equation.function)
+    return Problem(problem.framework, mapped, ())
 
 
 def _to_front(dims: Sequence[Any], tensors: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -227,6 +242,10 @@ def _keep(ctx: Any, values: Sequence[Any]) -> None:
 def _kept(ctx: Any) -> list[Any]:
     tensors = iter(ctx.saved_tensors)
     return [next(tensors) if other is None else other[0] for other in ctx.others]
+
+
+def _kept_primals(ctx: Any) -> list[Any]:
+    return [primal(value) if isinstance(value, torch.Tensor) else value for value in _kept(ctx)]
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:

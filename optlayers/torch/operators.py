@@ -3,17 +3,15 @@ as operators that `torch.compile` keeps whole: they take the solution map by an 
 
 from __future__ import annotations
 
-import secrets
-import threading
-import weakref
 from typing import Any
 
 import torch
 import torch.autograd.forward_ad
 
-from optlayers.errors import ArgumentError, DerivativeError
+from optlayers.errors import DerivativeError
 from optlayers.solution_map import NO_THIRD_DERIVATIVE, Residuals, SolutionMap
 from optlayers.torch.arrays import to_numpy, to_tensor
+from optlayers.torch.handles import Handles
 from optlayers.torch.rules import (
     Primitives,
     derivative_cotangents,
@@ -24,32 +22,8 @@ from optlayers.torch.rules import (
     solve_cotangents,
 )
 
-_maps: weakref.WeakValueDictionary[int, SolutionMap] = weakref.WeakValueDictionary()
-_handles: dict[int, int] = {}
-"""By the identity of a map, as long as it lives."""
-_lock = threading.Lock()
-
-
-def handle_of(solution_map: SolutionMap) -> int:
-    """The handle of a solution map, good as long as it lives: a random number, so that a program that another process
-    exported finds no layer rather than a wrong one."""
-    identity = id(solution_map)
-    with _lock:
-        if identity not in _handles:
-            _handles[identity] = secrets.randbits(63)
-            _maps[_handles[identity]] = solution_map
-            weakref.finalize(solution_map, _handles.pop, identity, None)
-        return _handles[identity]
-
-
-def _map(handle: int) -> SolutionMap:
-    solution_map = _maps.get(handle)
-    if solution_map is None:
-        raise ArgumentError(
-            "a compiled or exported function was called whose layer is not in this process: keep the layer as long as "
-            "the function, and save layers with layer.save rather than inside exported programs."
-        )
-    return solution_map
+_maps: Handles[SolutionMap] = Handles("save layers with layer.save rather than inside exported programs")
+handle_of, _map = _maps.of, _maps.find
 
 
 @torch.library.custom_op(
@@ -113,17 +87,18 @@ def reverse_only(theta: torch.Tensor) -> torch.Tensor:
 
     Raises `DerivativeError` where forward mode is on, when the function is traced or when it runs.
     """
-    _refuse_forward_mode()
+    refuse_forward_mode()
     return theta.clone()
 
 
 @reverse_only.register_fake
 def _(theta: torch.Tensor) -> torch.Tensor:
-    _refuse_forward_mode()
+    refuse_forward_mode()
     return torch.empty_like(theta)
 
 
-def _refuse_forward_mode() -> None:
+def refuse_forward_mode() -> None:
+    """Raise `DerivativeError` where it is on."""
     if torch.autograd.forward_ad._current_level >= 0:  # noqa: SLF001  (nothing public tells)
         raise DerivativeError(
             "forward mode (torch.func.jvp, jacfwd, hessian, dual numbers) does not reach into torch.compile. "
