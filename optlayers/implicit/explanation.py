@@ -14,15 +14,15 @@ EQUATIONS = {
 }
 
 BOUNDS = {
-    Stop.ABSOLUTE: "|F(z)| <= {:g}",
-    Stop.REDUCTION: "|F(z)| <= {:g} |F(z0)|",
-    Stop.RELATIVE: "|F(z)| <= {:g} |z|",
+    Stop.ABSOLUTE: "|F(z)| <= {:.2g}",
+    Stop.REDUCTION: "|F(z)| <= {:.2g} |F(z0)|",
+    Stop.RELATIVE: "|F(z)| <= {:.2g} |z|",
 }
 
 LINEAR_BOUNDS = {
-    Stop.ABSOLUTE: "|J u - rhs| <= {:g}",
-    Stop.REDUCTION: "|J u - rhs| <= {:g} |rhs|",
-    Stop.RELATIVE: "|J u - rhs| <= {:g} |u|",
+    Stop.ABSOLUTE: "|J u - rhs| <= {:.2g}",
+    Stop.REDUCTION: "|J u - rhs| <= {:.2g} |rhs|",
+    Stop.RELATIVE: "|J u - rhs| <= {:.2g} |u|",
 }
 
 SEMANTICS = {

@@ -12,12 +12,13 @@ from optlayers.implicit.explanation import explain
 from optlayers.implicit.forms import Rebuild, UserFunction
 from optlayers.implicit.framework import Array, Framework
 from optlayers.implicit.layout import Layout
-from optlayers.implicit.linear import AbstractLinearSolver
+from optlayers.implicit.linear import AbstractLinearSolver, DenseInverse
 from optlayers.implicit.policy import OnFailure
 from optlayers.implicit.report import LinearInfo
 from optlayers.implicit.settings import Plan, Semantics, Settings, plan
 from optlayers.implicit.solve import solve
 from optlayers.implicit.solvers import AbstractIteration
+from optlayers.implicit.spectral_radius import spectral_radius
 
 Form = Callable[[Framework, UserFunction, Layout, Rebuild], Equation]
 
@@ -105,6 +106,31 @@ class ImplicitFunction:
 
         text: str = self.framework.enter(explanation, z0, theta)
         return text
+
+    def jacobian(self, function: UserFunction, z: Any, theta: Any = (), *, batch_axes: int = 0) -> Array:
+        """J_z (*B, n, n) at z and theta, formed by n products, without derivatives of its own."""
+
+        def matrix(z: Any, theta: Any) -> Array:
+            _, problem, point, _ = self.prepare(function, z, theta, batch_axes, Settings())
+            return self.framework.constant(problem.constant().derivative(point).matrix())
+
+        return self.framework.enter(matrix, z, theta)
+
+    def neighbour(self, function: UserFunction, z: Any, theta: Any = (), *, batch_axes: int = 0) -> DenseInverse:
+        """The inverse of J_z at z and theta, as a preconditioner of systems at points nearby."""
+        return DenseInverse.of(self.framework.xp, self.jacobian(function, z, theta, batch_axes=batch_axes))
+
+    def spectral_radius(
+        self, function: UserFunction, z: Any, theta: Any = (), *, batch_axes: int = 0, iterations: int = 100
+    ) -> Array:
+        """(*B) the estimated spectral radius of I - J_z at z and theta, of the derivative of g for a fixed point: see
+        `optlayers.implicit.spectral_radius`."""
+
+        def radius(z: Any, theta: Any) -> Array:
+            _, problem, point, _ = self.prepare(function, z, theta, batch_axes, Settings())
+            return spectral_radius(problem, point, iterations)
+
+        return self.framework.enter(radius, z, theta)
 
     def prepare(
         self, function: UserFunction, z0: Any, theta: Any, batch_axes: int, settings: Settings

@@ -96,7 +96,8 @@ def _judge(problem: Problem, solver: AbstractIteration, at: Progress, norm: Arra
     size = largest(xp, problem.framework.constant(at.z))
     tolerance = solver.tolerance_at(float(xp.finfo(norm.dtype).eps))
     bound = stop_of(solver.stop).bound(tolerance, at.first, size)
-    status = xp.where(info.iterations >= solver.max_iterations, ITERATION_LIMIT, xp.full_like(info.status, RUNNING))
+    limit = xp.full_like(info.status, ITERATION_LIMIT)
+    status = xp.where(info.iterations >= solver.max_iterations, limit, xp.full_like(limit, RUNNING))
     if solver.patience is not None:
         status = xp.where(at.since_smallest >= solver.patience, STAGNATED, status)
     status = solver.verdict(problem, at.residual, memory, status)

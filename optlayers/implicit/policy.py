@@ -96,7 +96,11 @@ def _failure(info: Info | LinearInfo, index: tuple[int, ...]) -> ElementFailure:
 
 
 def _ill_conditioned(info: Info | LinearInfo) -> bool:
-    return isinstance(info, LinearInfo) and not bool(np.isnan(info.condition).all())
+    """Whether half of the digits are lost, as far as the condition was estimated."""
+    if not isinstance(info, LinearInfo):
+        return False
+    eps = np.finfo(np.asarray(info.condition).dtype).eps
+    return bool((np.asarray(info.condition) > eps**-0.5).any())
 
 
 MOST_SHOWN = 5

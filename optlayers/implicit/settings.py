@@ -73,8 +73,8 @@ class Plan:
         if self.semantics is not Semantics.IMPLICIT or coarse <= MISMATCH * fine:
             return ""
         return (
-            f"{self.solver.name} stops at {coarse:g}, {self.backward.name} at {fine:g}: the derivative is that of a "
-            "point that solves the equation much less accurately than the derivative's own system is solved. Give "
+            f"{self.solver.name} stops at {coarse:.2g}, {self.backward.name} at {fine:.2g}: the derivative is that of "
+            "a point that solves the equation much less accurately than the derivative's own system is solved. Give "
             "solver= a smaller tolerance, or backward= a larger one."
         )
 
@@ -111,7 +111,7 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
             backward,
             Policy(
                 on_failure,
-                f"{equation.kind} was not solved by {solver.name} to its tolerance {tolerance:g}",
+                f"{equation.kind} was not solved by {solver.name} to its tolerance {tolerance:.2g}",
                 "Give a better z0, more iterations (max_iterations=), another solver, or a larger tolerance; "
                 "on_failure='warn' or 'nan' goes on all the same.",
                 ConvergenceError,
@@ -119,7 +119,7 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
             Policy(
                 on_failure,
                 f"the derivative of {equation.kind} is not reliable: its linear system, solved by {backward.name} "
-                f"(tolerance {backward.tolerance:g})",
+                f"(tolerance {backward.tolerance:.2g})",
                 "Where the Jacobian is singular, the solution is no differentiable function of theta. Otherwise give "
                 "another backward solver, more iterations, a preconditioner, or a larger tolerance.",
                 DerivativeError,

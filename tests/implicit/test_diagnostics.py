@@ -31,7 +31,7 @@ SHORT = Newton(max_iterations=20)
 X = np.array([[4.0, 9.0], [-1.0, 1.0], [16.0, 25.0]])
 """F(z) = z^2 - x has no root where x < 0: batch index (1,)."""
 
-FAILED = r"root was not solved by Newton to its tolerance 1e-10, for 1 of {}:\n  batch index {}: (stopped|diverged)"
+FAILED = r"root was not solved by Newton to its tolerance 3.7e-11, for 1 of {}:\n  batch index {}: (stagnated|singular)"
 
 
 def square_root(backend: Backend, x: Any, *, batch_axes: int = 1, **settings: Any) -> Any:
@@ -177,10 +177,11 @@ def test_info_of_each_element(backend: Backend) -> None:
         backend.jit(lambda x: found(x, 1)),
     ):
         status, residual, iterations, contraction = (np.asarray(field) for field in call(x))
+        tolerance = SHORT.tolerance_at(np.finfo(np.float64).eps)
         assert [STATUSES[each] for each in status[[0, 2]]] == [Status.SOLVED] * 2
-        assert STATUSES[status[1]] in (Status.ITERATION_LIMIT, Status.DIVERGED)
-        assert (residual[[0, 2]] <= SHORT.tolerance).all()
-        assert not residual[1] <= SHORT.tolerance
+        assert STATUSES[status[1]] in (Status.STAGNATED, Status.SINGULAR)
+        assert (residual[[0, 2]] <= tolerance).all()
+        assert not residual[1] <= tolerance
         assert (iterations[[0, 2]] < 10).all()
         assert (contraction[[0, 2]] < 0.1).all()
 
