@@ -51,7 +51,22 @@ def judge(value: jax.Array, info: Info | LinearInfo, policy: Policy) -> jax.Arra
     if policy.monitor is not None:
         return say(value, info)
 
-    result: jax.Array = jax.lax.cond(jnp.any(policy.remarkable(info)), say, lambda value, _: value, value, info)
+    @jax.custom_batching.custom_vmap
+    def said(value: jax.Array, info: Info | LinearInfo) -> jax.Array:
+        result: jax.Array = jax.lax.cond(jnp.any(policy.remarkable(info)), say, lambda value, _: value, value, info)
+        return result
+
+    # By itself, vmap would let each element decide, that is, call the host in every case.
+    @said.def_vmap
+    def along_a_new_axis(size: int, batched: Any, value: jax.Array, info: Any) -> tuple[jax.Array, bool]:
+        whole = jax.tree.map(
+            lambda array, has_axis: array if has_axis else jnp.broadcast_to(array, (size, *array.shape)),
+            (value, info),
+            tuple(batched),
+        )
+        return said(*whole), True
+
+    result: jax.Array = said(value, info)
     return result
 
 
