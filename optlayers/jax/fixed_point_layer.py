@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, final
 
 import jax
@@ -14,7 +13,7 @@ from optlayers.jax.implicit import fixed_point
 
 
 @final
-@partial(jax.tree_util.register_dataclass, data_fields=["cell"], meta_fields=["batch_axes", "settings"])
+@jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True, init=False)
 class FixedPointLayer:
     """z with z = cell(z, *inputs), a deep equilibrium layer (Bai, Kolter, Koltun 2019).
@@ -34,6 +33,16 @@ class FixedPointLayer:
         object.__setattr__(self, "cell", cell)
         object.__setattr__(self, "batch_axes", batch_axes)
         object.__setattr__(self, "settings", tuple(settings.items()))
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Any]], tuple[int, tuple[tuple[str, Any], ...]]]:
+        """As `jax.tree_util` asks for it."""
+        return ((jax.tree_util.GetAttrKey("cell"), self.cell),), (self.batch_axes, self.settings)
+
+    @classmethod
+    def tree_unflatten(cls, kept: tuple[int, tuple[tuple[str, Any], ...]], leaves: tuple[Any]) -> FixedPointLayer:
+        """As `jax.tree_util` asks for it."""
+        batch_axes, settings = kept
+        return cls(leaves[0], batch_axes=batch_axes, **dict(settings))
 
     def __call__(self, *inputs: Any, z0: Any = None) -> Any:
         """The fixed point, from z0; from zeros like the first input, if None. As `fixed_point`, with its info if

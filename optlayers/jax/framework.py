@@ -11,6 +11,7 @@ import numpy as np
 
 from optlayers.implicit import AbstractIteration, AbstractLinearSolver, Equation, Info, Policy, Problem, Rule
 from optlayers.jax import implicit_primitives
+from optlayers.jax.meshes import aligned, alike, of_type, varying, varying_of
 
 Function = Callable[[Any], Any]
 
@@ -25,11 +26,11 @@ class JaxFramework:
 
     def linearize(self, f: Function, z: jax.Array) -> tuple[jax.Array, Function]:
         value, pushforward = jax.linearize(f, z)
-        return value, pushforward
+        return value, lambda d: pushforward(alike(d, z))
 
     def vjp(self, f: Function, z: jax.Array) -> tuple[jax.Array, Function]:
         value, pullback = jax.vjp(f, z)
-        return value, lambda u: pullback(u)[0]
+        return value, lambda u: pullback(alike(u, value))[0]
 
     def transpose(self, linear: Function, like: jax.Array) -> Function:
         return implicit_primitives.transposed(linear, like)
@@ -46,9 +47,10 @@ class JaxFramework:
             if not more:
                 return state
             state = body(state)
-        return jax.lax.while_loop(lambda state: jnp.any(going(state)), body, state)
+        return jax.lax.while_loop(lambda state: jnp.any(going(state)), *aligned(body, state))
 
     def unrolled_loop(self, going: Function, body: Function, state: Any, limit: int, checkpoint: bool) -> Any:
+        body, state = aligned(body, state)
         advance = jax.checkpoint(body) if checkpoint else body
 
         def round(state: Any, _: None) -> tuple[Any, None]:
@@ -86,6 +88,7 @@ class JaxFramework:
 
     def enclose(self, problem: Problem, z: jax.Array) -> tuple[Problem, jax.Array]:
         equation, theta = problem.equation, problem.theta
+        z = _where_the_batch_is(problem, z)
         residual, objective = equation.residual, equation.objective
         parts = [residual] if objective is None else [residual, objective]
         converted = [jax.closure_convert(part, z, theta) for part in parts]
@@ -110,6 +113,19 @@ class JaxFramework:
         self, problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver, policy: Policy | None
     ) -> jax.Array:
         return implicit_primitives.linear_solve(problem, z, rhs, method, policy)
+
+
+def _where_the_batch_is(problem: Problem, z: jax.Array) -> jax.Array:
+    """z, laid out over a mesh as the values of the functions are: z0 may be a constant where theta is not."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return z
+    of_theta = (varying(leaf) for leaf in problem.theta)
+    z = of_type(z, jax.typeof(z), frozenset().union(varying(z), *of_theta))
+    function = problem.equation.objective or problem.equation.residual
+    (value,) = jax.make_jaxpr(function)(z, problem.theta).out_avals
+    spec = jax.sharding.PartitionSpec(*value.sharding.spec[: z.ndim - 1], None)
+    placed: jax.Array = of_type(z, jax.typeof(z).update(sharding=value.sharding.update(spec=spec)), varying_of(value))
+    return placed
 
 
 def _without_captures(function: Callable[..., Any], own: int, captures: slice) -> Callable[[Any, Any], Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
 from optlayers.errors import CaptureError
 from optlayers.implicit import (
@@ -26,6 +26,7 @@ from optlayers.implicit import (
     captured,
     run,
 )
+from optlayers.jax.meshes import alike
 
 Function = Callable[[Any], Any]
 
@@ -42,14 +43,30 @@ def judge(value: jax.Array, info: Info | LinearInfo, policy: Policy) -> jax.Arra
         policy.review(type(info)(*map(np.asarray, report)))
         return value
 
-    def say(value: jax.Array) -> jax.Array:
+    def say(value: jax.Array, info: Info | LinearInfo) -> jax.Array:
         shape = jax.ShapeDtypeStruct(value.shape, value.dtype)
-        result: jax.Array = jax.pure_callback(on_host, shape, value, *info, vmap_method="broadcast_all")
+        result: jax.Array = alike(jax.pure_callback(on_host, shape, value, *info, vmap_method="broadcast_all"), value)
         return result
 
     if policy.monitor is not None:
-        return say(value)
-    result: jax.Array = jax.lax.cond(jnp.any(policy.remarkable(info)), say, lambda value: value, value)
+        return say(value, info)
+
+    @jax.custom_batching.custom_vmap
+    def said(value: jax.Array, info: Info | LinearInfo) -> jax.Array:
+        result: jax.Array = jax.lax.cond(jnp.any(policy.remarkable(info)), say, lambda value, _: value, value, info)
+        return result
+
+    # By itself, vmap would let each element decide, that is, call the host in every case.
+    @said.def_vmap
+    def along_a_new_axis(size: int, batched: Any, value: jax.Array, info: Any) -> tuple[jax.Array, bool]:
+        whole = jax.tree.map(
+            lambda array, has_axis: array if has_axis else jnp.broadcast_to(array, (size, *array.shape)),
+            (value, info),
+            tuple(batched),
+        )
+        return said(*whole), True
+
+    result: jax.Array = said(value, info)
     return result
 
 
@@ -79,7 +96,7 @@ def solve(problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule)
         chosen, along = [theta[place] for place in moved], [tangents[1][place] for place in moved]
         _, d_residual = jax.jvp(residual, (chosen,), (along,))
         d_found = linear_solve(problem.at(theta), found, -d_residual, rule.backward, rule.backward_policy)
-        return (found, info), (d_found, jax.tree.map(_no_tangent, info))
+        return (found, info), (d_found, jax.tree.map(lambda array: zero_from_primal(array, symbolic_zeros=True), info))
 
     z, info = solution(z, problem.theta)
     return z, info
@@ -90,22 +107,26 @@ def linear_solve(
 ) -> jax.Array:
     """u with J_z(z, theta) u = rhs."""
 
-    def solution(multiply: Function, rhs: jax.Array) -> jax.Array:
+    def solution(product: Function, rhs: jax.Array) -> jax.Array:
+        def multiply(v: jax.Array) -> jax.Array:
+            u: jax.Array = product(alike(v, rhs))
+            return u
+
         operator = LinearOperator(
             problem.framework, rhs, product=lambda: multiply, transposed_product=lambda: transposed(multiply, rhs)
         )
         u, info = method.solve(operator, rhs)
         return u if policy is None else judge(u, info, policy)
 
-    _, multiply = jax.linearize(problem.residual, z)
-    result: jax.Array = jax.lax.custom_linear_solve(multiply, rhs, solution, transpose_solve=solution)
+    _, product = jax.linearize(problem.residual, z)
+    result: jax.Array = jax.lax.custom_linear_solve(product, rhs, solution, transpose_solve=solution)
     return result
 
 
 def transposed(linear: Function, like: jax.Array) -> Function:
     """The transpose of a linear function of arrays like `like`."""
     pullback: Callable[[Any], Any] = jax.linear_transpose(linear, like)
-    return lambda u: pullback(u)[0]
+    return lambda u: pullback(alike(u, like))[0]
 
 
 MODULES = "for an Equinox or Flax module, the module"
@@ -113,7 +134,3 @@ MODULES = "for an Equinox or Flax module, the module"
 
 def _is_traced(value: object) -> bool:
     return isinstance(value, jax.core.Tracer)
-
-
-def _no_tangent(primal: jax.Array) -> Any:
-    return np.zeros(primal.shape, jax.dtypes.float0) if jnp.issubdtype(primal.dtype, jnp.integer) else primal * 0

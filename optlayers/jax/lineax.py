@@ -19,7 +19,8 @@ from optlayers.implicit.stopping import length
 class Lineax(AbstractLinearSolver):
     """A solver of lineax, such as `lineax.GMRES(rtol=1e-9, atol=1e-9)`; it stops by its own rule.
 
-    It sees the systems of a batch as one. Its solution is judged by `tolerance` and `stop` here, element by element;
+    It sees the systems of a batch as one. `lineax.CG` and `lineax.Cholesky` are told that theirs are positive definite,
+    as those of argmin are at a minimum. Its solution is judged by `tolerance` and `stop` here, element by element;
     max_iterations and preconditioner are not used.
 
     Source: Rader, Lyons and Kidger (2023), Lineax.
@@ -32,7 +33,9 @@ class Lineax(AbstractLinearSolver):
     def solve(self, operator: LinearOperator, rhs: jax.Array) -> LinearSolution:
         multiply = operator.multiply()
         structure = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-        found = lineax.linear_solve(lineax.FunctionLinearOperator(multiply, structure), rhs, self.solver, throw=False)
+        tags = lineax.positive_semidefinite_tag if isinstance(self.solver, lineax.CG | lineax.Cholesky) else ()
+        system = lineax.FunctionLinearOperator(multiply, structure, tags)
+        found = lineax.linear_solve(system, rhs, self.solver, throw=False)
         residual = length(jnp, multiply(found.value) - rhs)
         bound = self.bound(jnp, length(jnp, rhs), length(jnp, found.value))
         status = jnp.where(residual <= bound, SOLVED, ITERATION_LIMIT).astype(jnp.int32)
