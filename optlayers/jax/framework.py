@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optlayers.implicit import AbstractIteration, AbstractLinearSolver, Equation, Info, Policy, Problem, Rule
-from optlayers.jax import implicit_primitives
+from optlayers.jax import elimination, implicit_primitives
 from optlayers.jax.meshes import aligned, alike, of_type, varying, varying_of
 
 Function = Callable[[Any], Any]
@@ -62,13 +62,7 @@ class JaxFramework:
         return jax.tree.map(jax.lax.stop_gradient, tree)
 
     def factor(self, matrix: jax.Array) -> Callable[[jax.Array, bool], jax.Array]:
-        factors = jax.scipy.linalg.lu_factor(matrix)
-
-        def solve(columns: jax.Array, transpose: bool) -> jax.Array:
-            result: jax.Array = jax.scipy.linalg.lu_solve(factors, columns, trans=int(transpose))
-            return result
-
-        return solve
+        return elimination.factor(matrix)
 
     def flatten(self, tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
         """The leaves are the arrays and numbers of the tree; what else it holds is fixed."""
