@@ -15,11 +15,11 @@ from optlayers.torch.wrapped import layers, levels
 def check_captures(problem: Problem, z: torch.Tensor) -> torch.Tensor:
     """F(z, theta), without derivatives.
 
-    Raises `CaptureError` where it has one by anything else than z and theta, or a `vmap` axis that these lack.
+    Raises `CaptureError` where it has one by anything else than z and theta, unless gradients are switched off, or a
+    `vmap` axis that these lack.
     """
     theta = problem.framework.constant(problem.theta)
-    with torch.enable_grad():
-        residual: torch.Tensor = problem.equation.residual(z.detach(), theta)
+    residual: torch.Tensor = problem.equation.residual(z.detach(), theta)
     known = levels(z).union(*(levels(leaf) for leaf in theta if isinstance(leaf, torch.Tensor)))
 
     def is_mapped(value: Any) -> bool:

@@ -55,8 +55,9 @@ def solve(handle: int, z0: Any, theta: Any) -> tuple[Any, Info]:
 )
 def _solve(z0: Tensors, theta: Tensors, layer: int, number: int) -> Solution:
     refuse_forward_mode()
-    with outside_operator(), torch.no_grad():
-        z, info = LAYERS.find(layer).solve(*trees_of(number, (z0, theta)))
+    # With gradients on, captured values that need one are found; the arguments need none, so that nothing is recorded.
+    with outside_operator(), torch.enable_grad():
+        z, info = LAYERS.find(layer).solve(*trees_of(number, (_detached(z0), _detached(theta))))
     found: Tensors = []
     structure_of(z, found)
     dtype = _dtype(z0, theta)
@@ -97,6 +98,10 @@ def _cotangents(
 @_cotangents.register_fake
 def _(z0: Tensors, z: Tensors, g: Tensors, theta: Tensors, wanted: list[bool], layer: int, number: int) -> Tensors:
     return [each.new_empty(each.shape) for each, want in zip(theta, wanted, strict=True) if want]
+
+
+def _detached(tensors: Tensors) -> Tensors:
+    return [tensor.detach() for tensor in tensors]
 
 
 def _dtype(z0: Sequence[torch.Tensor], theta: Sequence[torch.Tensor]) -> torch.dtype:

@@ -243,6 +243,16 @@ def test_captures_are_named_where_they_stand() -> None:
         layer(normal(2, 3))
 
 
+def test_captures_are_no_matter_where_gradients_are_off() -> None:
+    module = torch.nn.Linear(3, 3, dtype=torch.float64)
+    with torch.no_grad():
+        z = fixed_point(lambda z, b: torch.tanh(module(z)) / 9 + b, torch.zeros(3, dtype=torch.float64), B)
+        close(torch.tanh(module(z)) / 9 + B, z)
+        radius = fixed_point.spectral_radius(lambda z, b: torch.tanh(module(z)) / 9 + b, z, B)
+        slopes = (1 - torch.tanh(module(z)) ** 2)[:, None] * module.weight / 9
+    assert float(radius) == pytest.approx(float(torch.linalg.eigvals(slopes).abs().max()), rel=0.05)
+
+
 class Scaled(torch.nn.Module):
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
