@@ -97,6 +97,20 @@ def test_outside_of_jit(kind: str) -> None:
     np.testing.assert_allclose(gradient, jax.grad(CLOSED[kind])(1.9, 0.7), rtol=1e-9)
 
 
+@pytest.mark.usefixtures("without_checks")
+def test_a_layer_inside_a_layer() -> None:
+    """The inner minimum is log(t z), the outer root 2 / t."""
+
+    def F(z: Any, t: Any) -> Any:
+        return argmin(lambda w, theta: jnp.exp(w) - theta[0] * theta[1] * w, 0.0, (t, z)) - jnp.log(2)
+
+    def z(t: Any) -> Any:
+        return root(F, 1.0, t)
+
+    (value, slope), (_, second) = jit(lambda t: jax.jvp(jax.value_and_grad(z), (t,), (1.0,)))(1.5)
+    np.testing.assert_allclose((value, slope, second), (2 / 1.5, -2 / 1.5**2, 4 / 1.5**3), rtol=1e-8)
+
+
 def test_values_from_outside_are_read_anew_in_each_call() -> None:
     outside = {"shift": 1.0, "array": jnp.ones(2)}
 
