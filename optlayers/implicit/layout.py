@@ -61,6 +61,6 @@ class Layout:
         leaves, start = [], 0
         for shape in self.shapes:
             stop = start + math.prod(shape)
-            leaves.append(z[..., start:stop].reshape(*self.batch, *shape))
+            leaves.append(z[..., start:stop].reshape((*self.batch, *shape)))
             start = stop
         return self.rebuild(leaves)
