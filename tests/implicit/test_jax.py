@@ -23,7 +23,7 @@ import pytest
 from implicit.equations import jit
 
 from optlayers.errors import AccuracyWarning, CaptureError, ConvergenceError, Status
-from optlayers.implicit import GMRES, STATUSES, Anderson, FixedPointIteration, LinearInfo, Policy
+from optlayers.implicit import GMRES, STATUSES, Anderson, FixedPointIteration, LinearInfo, Newton, Policy
 from optlayers.jax import FixedPointLayer, argmin, fixed_point, root
 
 FUNCTIONS = {"root": root, "fixed_point": fixed_point, "argmin": argmin}
@@ -121,6 +121,27 @@ def test_values_from_outside_are_read_anew_in_each_call() -> None:
         outside |= {"shift": shift, "array": jnp.asarray(array)}
         np.testing.assert_allclose(z(2.0), 2 * shift * np.array(array))
         np.testing.assert_allclose(jax.grad(lambda t: z(t).sum())(2.0), shift * sum(array))
+
+
+@pytest.mark.usefixtures("without_checks")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"differentiate": "unrolled"},
+        {"differentiate": "unrolled", "checkpoint": True},
+        {"differentiate": "unrolled", "last": 60},
+        {"differentiate": "one_step", "solver": Newton()},
+    ],
+)
+def test_other_derivatives_under_jit_and_vmap(settings: dict[str, Any]) -> None:
+    settings = {"solver": FixedPointIteration(tolerance=1e-14, max_iterations=100)} | settings
+
+    def z(t: Any) -> Any:
+        return solution("fixed_point", t, **settings)
+
+    slope, along = jit(jax.vmap(lambda t: (jax.grad(z)(t), jax.jvp(z, (t,), (1.0,))[1])))(jnp.asarray(T))
+    np.testing.assert_allclose(slope, 0.5 / np.sqrt(T), rtol=1e-9)
+    np.testing.assert_allclose(along, slope, rtol=1e-12)
 
 
 def captured(t: Any) -> Any:
