@@ -29,6 +29,8 @@ def _unrolled(problem: Problem, z: Array, plan: Plan) -> tuple[Array, Info]:
     else:
         limit = min(limit, plan.last)
         at = _before_last(problem.constant(), framework.constant(z), plan, limit)
+        # The first of the last iterations begins with this residual, and depends on theta by it.
+        at = at._replace(residual=problem.residual(at.z))
 
     def round(at: Progress) -> Progress:
         return advance(problem, plan.solver, at, running(at))

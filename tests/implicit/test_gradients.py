@@ -131,3 +131,19 @@ def test_each_backward_method_at_what_each_solver_found(backend: Backend, kind: 
     differentiated = derivative(backend, kind, solver=lambda F, z: z, backward=backward)
     for place in range(len(SOLVERS[kind])):
         require_slope(kind, differentiated(with_a_method(backend, kind, place).z))
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+@pytest.mark.parametrize("last", [1, 4, 20])
+def test_as_many_iterations_are_differentiated_as_was_asked_for(backend: Backend, last: int) -> None:
+    """z = z - (z^2 - t) / 4: each iteration adds 1/4 to what it passes on, 1 - z / 2 times what it was given."""
+
+    def z(t: Any) -> Any:
+        return backend.functions["fixed_point"](
+            lambda z, t: z - (z**2 - t) / 4, backend.array(np.ones(())), t,
+            solver=FixedPointIteration(tolerance=1e-14), differentiate="unrolled", last=last,
+        )  # fmt: skip
+
+    t = 0.6
+    expected = 0.5 / t**0.5 * (1 - (1 - t**0.5 / 2) ** last)
+    assert float(backend.jit(backend.grad(z))(backend.array(np.array(t)))) == pytest.approx(expected, rel=1e-9)

@@ -23,7 +23,7 @@ import pytest
 from implicit.equations import jit
 
 from optlayers.errors import AccuracyWarning, CaptureError, ConvergenceError, Status
-from optlayers.implicit import GMRES, STATUSES, Anderson, FixedPointIteration, LinearInfo, Policy
+from optlayers.implicit import GMRES, STATUSES, Anderson, FixedPointIteration, LinearInfo, Newton, Policy
 from optlayers.jax import FixedPointLayer, argmin, fixed_point, root
 
 FUNCTIONS = {"root": root, "fixed_point": fixed_point, "argmin": argmin}
@@ -97,6 +97,20 @@ def test_outside_of_jit(kind: str) -> None:
     np.testing.assert_allclose(gradient, jax.grad(CLOSED[kind])(1.9, 0.7), rtol=1e-9)
 
 
+@pytest.mark.usefixtures("without_checks")
+def test_a_layer_inside_a_layer() -> None:
+    """The inner minimum is log(t z), the outer root 2 / t."""
+
+    def F(z: Any, t: Any) -> Any:
+        return argmin(lambda w, theta: jnp.exp(w) - theta[0] * theta[1] * w, 0.0, (t, z)) - jnp.log(2)
+
+    def z(t: Any) -> Any:
+        return root(F, 1.0, t)
+
+    (value, slope), (_, second) = jit(lambda t: jax.jvp(jax.value_and_grad(z), (t,), (1.0,)))(1.5)
+    np.testing.assert_allclose((value, slope, second), (2 / 1.5, -2 / 1.5**2, 4 / 1.5**3), rtol=1e-8)
+
+
 def test_values_from_outside_are_read_anew_in_each_call() -> None:
     outside = {"shift": 1.0, "array": jnp.ones(2)}
 
@@ -107,6 +121,27 @@ def test_values_from_outside_are_read_anew_in_each_call() -> None:
         outside |= {"shift": shift, "array": jnp.asarray(array)}
         np.testing.assert_allclose(z(2.0), 2 * shift * np.array(array))
         np.testing.assert_allclose(jax.grad(lambda t: z(t).sum())(2.0), shift * sum(array))
+
+
+@pytest.mark.usefixtures("without_checks")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"differentiate": "unrolled"},
+        {"differentiate": "unrolled", "checkpoint": True},
+        {"differentiate": "unrolled", "last": 60},
+        {"differentiate": "one_step", "solver": Newton()},
+    ],
+)
+def test_other_derivatives_under_jit_and_vmap(settings: dict[str, Any]) -> None:
+    settings = {"solver": FixedPointIteration(tolerance=1e-14, max_iterations=100)} | settings
+
+    def z(t: Any) -> Any:
+        return solution("fixed_point", t, **settings)
+
+    slope, along = jit(jax.vmap(lambda t: (jax.grad(z)(t), jax.jvp(z, (t,), (1.0,))[1])))(jnp.asarray(T))
+    np.testing.assert_allclose(slope, 0.5 / np.sqrt(T), rtol=1e-9)
+    np.testing.assert_allclose(along, slope, rtol=1e-12)
 
 
 def captured(t: Any) -> Any:

@@ -21,9 +21,10 @@ class LU(AbstractLinearSolver):
     """A is formed, by n products, and factored; its solutions are refined once.
 
     Memory: two n by n matrices for each element. Its condition number is estimated from below (Hager 1984, Condition
-    estimates; Higham 1988, FORTRAN codes for estimating the one-norm). Above 1/sqrt(eps), where half of the digits are
-    lost, the status is INACCURATE, and so it is where the residual misses the tolerance; above 1/eps, and where a pivot
-    vanishes, it is SINGULAR; where A or rhs is not finite, DIVERGED. None of these spoils other elements of the batch.
+    estimates; Higham 1988, FORTRAN codes for estimating the one-norm), or computed for n up to INVERTED. Above
+    1/sqrt(eps), where half of the digits are lost, the status is INACCURATE, and so it is where the residual misses the
+    tolerance; above 1/eps, and where a pivot vanishes, it is SINGULAR; where A or rhs is not finite, DIVERGED. None of
+    these spoils other elements of the batch.
 
     max_iterations and preconditioner are not used. The iterations reported are the n products.
     """
@@ -40,7 +41,10 @@ class LU(AbstractLinearSolver):
         x = x + solve(columns - matrix @ x, False)
         u = xp.moveaxis(x, -1, 0).reshape(rhs.shape)
         residual = length(xp, xp.moveaxis(matrix @ x - columns, -1, 0).reshape(rhs.shape))
-        condition = _condition(xp, matrix, solve) + 0 * length(xp, rhs)
+        one = operator.framework.eye(matrix.shape[-1], rhs)
+        few = matrix.shape[-1] <= INVERTED
+        condition = _condition_by_inverse(xp, matrix, one, solve) if few else _condition(xp, matrix, solve)
+        condition = condition + 0 * length(xp, rhs)
         eps = xp.finfo(rhs.dtype).eps
         bound = self.bound(xp, length(xp, rhs) * scale, length(xp, u) * scale)
         accurate = (residual * scale <= bound) & (condition < eps**-0.5)
@@ -52,6 +56,11 @@ class LU(AbstractLinearSolver):
             u * scale[..., None],
             LinearInfo(status, residual * scale, counter(xp, residual, rhs.shape[-1]), condition),
         )
+
+
+def _condition_by_inverse(xp: Any, matrix: Array, one: Array, solve: Callable[[Array, bool], Array]) -> Array:
+    """(*B) |A|_1 |A^-1|_1; infinite where a pivot vanished."""
+    return _product_of_norms(xp, matrix, xp.amax(_sums(xp, solve(xp.zeros_like(matrix) + one, False)), axis=-1))
 
 
 def _condition(xp: Any, matrix: Array, solve: Callable[[Array, bool], Array]) -> Array:
@@ -74,9 +83,21 @@ def _condition(xp: Any, matrix: Array, solve: Callable[[Array, bool], Array]) ->
     alternating = xp.where(place % 2 == 0, ones, -ones) * (1 + place / max(n - 1, 1))
     size = xp.maximum(size, xp.sum(xp.abs(solve(x, False)), axis=-2)[..., 0])
     size = xp.maximum(size, 2 / (3 * n) * xp.sum(xp.abs(solve(alternating, False)), axis=-2)[..., 0])
-    condition = xp.amax(xp.sum(xp.abs(matrix), axis=-2), axis=-1) * size
+    return _product_of_norms(xp, matrix, size)
+
+
+def _sums(xp: Any, matrix: Array) -> Array:
+    """Of the moduli of each column."""
+    return xp.sum(xp.abs(matrix), axis=-2)
+
+
+def _product_of_norms(xp: Any, matrix: Array, size: Array) -> Array:
+    condition = xp.amax(_sums(xp, matrix), axis=-1) * size
     return xp.where(xp.isfinite(condition), condition, xp.full_like(condition, float("inf")))
 
 
 STEPS = 3
 """Steps of the estimate; the first alone is at times too small by a factor of a hundred and more."""
+
+INVERTED = 8
+"""Up to this size the inverse itself costs no more than the estimate's eight solves, one after the other."""
