@@ -26,6 +26,7 @@ unit: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.implicit
 
 examples: $(VENV)/installed-test
 	for example in examples/*.py; do $(BIN)/python $$example || exit 1; done

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optlayers.errors import ArgumentError
 from optlayers.implicit import AbstractIteration, AbstractLinearSolver, Equation, Info, Policy, Problem, Rule
 from optlayers.jax import elimination, implicit_primitives
 from optlayers.jax.meshes import aligned, alike, of_type, varying, varying_of
@@ -93,6 +94,11 @@ class JaxFramework:
             theta = (*theta, *values)
             functions.append(_without_captures(function, own, slice(place, len(theta))))
         dtype = jax.eval_shape(residual, z, problem.theta).dtype
+        if dtype not in (jnp.float32, jnp.float64):
+            raise ArgumentError(
+                f"the function given to {problem.equation.kind} has values of {dtype}, in which no equation is solved: "
+                "convert z0 and theta with .astype(float)."
+            )
         phi = functions[1] if len(functions) > 1 else None
         enclosed = Equation(equation.kind, functions[0], phi, equation.function)
         return Problem(self, enclosed, theta, len(theta) - own), z.astype(dtype)

@@ -22,7 +22,7 @@ import optax
 import pytest
 from implicit.equations import jit
 
-from optlayers.errors import AccuracyWarning, CaptureError, ConvergenceError, Status
+from optlayers.errors import AccuracyWarning, ArgumentError, CaptureError, ConvergenceError, Status
 from optlayers.implicit import GMRES, STATUSES, Anderson, FixedPointIteration, LinearInfo, Newton, Policy
 from optlayers.jax import FixedPointLayer, argmin, fixed_point, root
 
@@ -425,3 +425,9 @@ def test_a_batch_sharded_over_eight_devices() -> None:
     )
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.endswith("sharded\n")
+
+
+@pytest.mark.parametrize("dtype", [jnp.complex128, jnp.bfloat16, jnp.int32])
+def test_equations_are_solved_in_real_numbers_of_enough_digits(dtype: Any) -> None:
+    with pytest.raises(ArgumentError, match=f"values of {jnp.dtype(dtype)}"):
+        root(lambda z, x: z * z - x, jnp.ones(2, dtype), jnp.ones(2, dtype))
