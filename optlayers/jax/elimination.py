@@ -9,7 +9,10 @@ import jax
 
 def factor(matrix: jax.Array) -> Callable[[jax.Array, bool], jax.Array]:
     """LU of matrices (*B, n, n): (columns (*B, n, k), transpose) -> A^-1 columns, or A^-T columns."""
-    factors = jax.lax.platform_dependent(matrix, cpu=_factor_one_by_one, default=jax.scipy.linalg.lu_factor)
+    if any(name is not None for name in jax.typeof(matrix).sharding.spec):
+        factors = jax.scipy.linalg.lu_factor(matrix)  # an explicit mesh refuses loops over an axis that it divides
+    else:
+        factors = jax.lax.platform_dependent(matrix, cpu=_factor_one_by_one, default=jax.scipy.linalg.lu_factor)
 
     def solve(columns: jax.Array, transpose: bool) -> jax.Array:
         result: jax.Array = jax.scipy.linalg.lu_solve(factors, columns, trans=int(transpose))
