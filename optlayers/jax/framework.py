@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optlayers.errors import ArgumentError
 from optlayers.implicit import AbstractIteration, AbstractLinearSolver, Equation, Info, Policy, Problem, Rule
 from optlayers.jax import elimination, implicit_primitives
 from optlayers.jax.meshes import aligned, alike, of_type, varying, varying_of
@@ -82,6 +83,7 @@ class JaxFramework:
 
     def enclose(self, problem: Problem, z: jax.Array) -> tuple[Problem, jax.Array]:
         equation, theta = problem.equation, problem.theta
+        _check_real("z0", z.dtype)
         z = _where_the_batch_is(problem, z)
         residual, objective = equation.residual, equation.objective
         parts = [residual] if objective is None else [residual, objective]
@@ -93,6 +95,12 @@ class JaxFramework:
             theta = (*theta, *values)
             functions.append(_without_captures(function, own, slice(place, len(theta))))
         dtype = jax.eval_shape(residual, z, problem.theta).dtype
+        _check_real(f"the value of the function given to {equation.kind}", dtype)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ArgumentError(
+                f"the function given to {equation.kind} has values of {dtype}, in which no equation is solved: give z0 "
+                "or theta as floating-point numbers."
+            )
         phi = functions[1] if len(functions) > 1 else None
         enclosed = Equation(equation.kind, functions[0], phi, equation.function)
         return Problem(self, enclosed, theta, len(theta) - own), z.astype(dtype)
@@ -107,6 +115,15 @@ class JaxFramework:
         self, problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver, policy: Policy | None
     ) -> jax.Array:
         return implicit_primitives.linear_solve(problem, z, rhs, method, policy)
+
+
+def _check_real(name: str, dtype: Any) -> None:
+    """Raise `ArgumentError` for complex numbers: their derivatives by real and imaginary part would not all be seen."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ArgumentError(
+            f"{name} has dtype {dtype}; real numbers are expected. Take the real and the imaginary part as two "
+            "unknowns."
+        )
 
 
 def _where_the_batch_is(problem: Problem, z: jax.Array) -> jax.Array:
