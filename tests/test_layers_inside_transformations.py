@@ -30,6 +30,7 @@ def test_torch_compile_of_vmap_of_the_layer_itself(origin: str, tmp_path: Path) 
         layer = optlayers.torch.load(tmp_path / "layer.npz")
     if origin == "unpickled":
         layer = pickle.loads(pickle.dumps(layer))
+    torch.compiler.reset()  # other tests of the process may have compiled as many layers as PyTorch allows
     compiled = TORCH.jit(torch.func.vmap(layer))
     values = torch.tensor([[1.0, -1.0, 2.0], [-3.0, 0.5, 0.25]])
     torch.testing.assert_close(compiled(values)[0], values.clamp(min=0))

@@ -24,6 +24,8 @@ class Layout:
     @classmethod
     def of(cls, framework: Framework, tree: Any, batch_axes: int) -> Layout:
         """That of z0. Raises `ArgumentError` where its leaves have no common batch axes, or no entries."""
+        if isinstance(batch_axes, bool) or not isinstance(batch_axes, int) or batch_axes < 0:
+            raise ArgumentError(f"batch_axes={batch_axes!r}: an integer from 0 is expected, how many of z0's axes.")
         leaves, rebuild = framework.flatten(tree)
         short = [leaf.shape for leaf in leaves if len(leaf.shape) < batch_axes]
         if short:

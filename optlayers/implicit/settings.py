@@ -119,7 +119,7 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
             Policy(
                 on_failure,
                 f"the derivative of {equation.kind} is not reliable: its linear system, solved by {backward.name} "
-                f"(tolerance {backward.tolerance:.2g})",
+                f"(tolerance {max(backward.tolerance, ROUNDING * eps):.2g})",
                 "Where the Jacobian is singular, the solution is no differentiable function of theta. Otherwise give "
                 "another backward solver, more iterations, a preconditioner, or a larger tolerance.",
                 DerivativeError,

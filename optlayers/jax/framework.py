@@ -83,6 +83,7 @@ class JaxFramework:
 
     def enclose(self, problem: Problem, z: jax.Array) -> tuple[Problem, jax.Array]:
         equation, theta = problem.equation, problem.theta
+        _check_real("z0", z.dtype)
         z = _where_the_batch_is(problem, z)
         residual, objective = equation.residual, equation.objective
         parts = [residual] if objective is None else [residual, objective]
@@ -113,6 +114,15 @@ class JaxFramework:
         self, problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver, policy: Policy | None
     ) -> jax.Array:
         return implicit_primitives.linear_solve(problem, z, rhs, method, policy)
+
+
+def _check_real(name: str, dtype: Any) -> None:
+    """Raise `ArgumentError` for complex numbers: their derivatives by real and imaginary part would not all be seen."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ArgumentError(
+            f"{name} has dtype {dtype}; real numbers are expected. Take the real and the imaginary part as two "
+            "unknowns."
+        )
 
 
 def _where_the_batch_is(problem: Problem, z: jax.Array) -> jax.Array:

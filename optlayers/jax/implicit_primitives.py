@@ -107,19 +107,21 @@ def linear_solve(
 ) -> jax.Array:
     """u with J_z(z, theta) u = rhs."""
 
-    def solution(product: Function, rhs: jax.Array) -> jax.Array:
+    def solution(transpose: bool, product: Function, rhs: jax.Array) -> jax.Array:
         def multiply(v: jax.Array) -> jax.Array:
             u: jax.Array = product(alike(v, rhs))
             return u
 
         operator = LinearOperator(
-            problem.framework, rhs, product=lambda: multiply, transposed_product=lambda: transposed(multiply, rhs)
+            problem.framework, rhs, lambda: multiply, lambda: transposed(multiply, rhs), transposed=transpose
         )
         u, info = method.solve(operator, rhs)
         return u if policy is None else judge(u, info, policy)
 
     _, product = jax.linearize(problem.residual, z)
-    result: jax.Array = jax.lax.custom_linear_solve(product, rhs, solution, transpose_solve=solution)
+    result: jax.Array = jax.lax.custom_linear_solve(
+        product, rhs, partial(solution, False), transpose_solve=partial(solution, True)
+    )
     return result
 
 

@@ -112,7 +112,10 @@ class TorchFramework:
     def solve(
         self, problem: Problem, z: torch.Tensor, solver: AbstractIteration, rule: Rule
     ) -> tuple[torch.Tensor, Info]:
-        return implicit_primitives.solve(problem, z, solver, rule)
+        found, info = implicit_primitives.solve(problem, z, solver, rule)
+        # A function that branches on z may take from outside at the solution what it did not take at z0.
+        check_captures(problem, found)
+        return found, info
 
     def linear_solve(
         self,

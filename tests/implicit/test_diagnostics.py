@@ -15,6 +15,7 @@ from oracles import unchecked
 
 from optlayers.errors import (
     AccuracyWarning,
+    ArgumentError,
     CaptureError,
     ConvergenceError,
     DerivativeError,
@@ -247,6 +248,19 @@ def test_choices_that_do_not_exist(backend: Backend) -> None:
     ):
         with unchecked(), pytest.raises(OptionError, match=re.escape(text)):
             square_root(backend, backend.array(X[:1]), **settings)
+
+
+@pytest.mark.parametrize(
+    ("z0", "theta", "text"),
+    [
+        (np.array([1.0 + 1.0j]), 2.0, "z0 has dtype complex128"),
+        (np.array([1.0]), 2.0j, "the value of the function given to root has dtype complex128"),
+        (np.array([1]), 2, "has values of int64"),
+    ],
+)
+def test_jax_solves_for_real_numbers(z0: Any, theta: Any, text: str) -> None:
+    with pytest.raises(ArgumentError, match=text):
+        JAX.functions["root"](lambda z, t: z**2 - t, z0, theta)
 
 
 def test_many_failures_are_counted_not_listed() -> None:

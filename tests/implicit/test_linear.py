@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ import torch
 from optlayers.errors import AccuracyWarning, DerivativeError, OptionError
 from optlayers.implicit import (
     GMRES,
+    LBFGS,
     LSMR,
     LU,
     AbstractLinearSolver,
@@ -39,8 +42,10 @@ from optlayers.implicit.report import (
     SINGULAR,
     SOLVED,
 )
+from optlayers.jax import root as jax_root
+from optlayers.jax.framework import JAX
+from optlayers.torch import root as torch_root
 from optlayers.torch.framework import TORCH
-from optlayers.torch.implicit import root
 
 
 @final
@@ -57,7 +62,10 @@ class Arrays:
     error: type[Exception]
 
 
-FRAMEWORKS = (Arrays("torch", TORCH, torch.as_tensor, root, torch.func.grad, DerivativeError),)
+FRAMEWORKS = (
+    Arrays("torch", TORCH, torch.as_tensor, torch_root, torch.func.grad, DerivativeError),
+    Arrays("jax", JAX, jnp.asarray, jax_root, jax.grad, Exception),
+)
 
 SOLVERS: dict[str, AbstractLinearSolver] = {
     "LU": LU(),
@@ -369,6 +377,45 @@ def test_a_preconditioner_reduces_iterations(arrays: Arrays, name: str, transpos
 
 
 @each_framework
+def test_the_preconditioner_of_a_gradient_is_transposed(arrays: Arrays) -> None:
+    """With the inverse of J_z itself, far from symmetric, GMRES takes one iteration for J_z' u = g."""
+    rng = np.random.default_rng(9)
+    matrix, b = arrays.array(rng.standard_normal((12, 12)) + 2 * np.eye(12)), arrays.array(rng.standard_normal(12))
+    inverse = DenseInverse.of(arrays.framework.xp, matrix)
+    seen: list[LinearInfo] = []
+
+    def z(b: Any) -> Any:
+        return arrays.root(
+            lambda z, b: matrix @ z - b, 0 * b, b, backward=GMRES(preconditioner=inverse), monitor=seen.append
+        )
+
+    g = np.asarray(arrays.grad(lambda b: z(b).sum())(b))
+    np.testing.assert_allclose(g, np.linalg.solve(np.asarray(matrix).T, np.ones(12)), rtol=1e-9)
+    assert [int(info.iterations) for info in seen] == [1]
+
+
+@each_framework
+def test_a_cotangent_that_is_zero_needs_no_regular_matrix(arrays: Arrays) -> None:
+    """Where nothing depends on an element; but a vanishing right-hand side of forward mode says nothing."""
+    A, rhs = np.stack([np.eye(2), np.ones((2, 2))]), np.array([[1.0, 2.0], [0.0, 0.0]])
+    u, info = solve(arrays, LU(), A, rhs, transpose=True)
+    np.testing.assert_array_equal(u, rhs)
+    assert (info.status == SOLVED).all()
+    _, info = solve(arrays, LU(), A, rhs)
+    assert info.status.tolist() == [SOLVED, SINGULAR]
+
+    def F(z: Any, a: Any) -> Any:
+        return a * z**2 - arrays.array(np.array([[1.0], [4.0], [-1.0]]))  # z^2 + 1 has no root
+
+    def solved(a: Any) -> Any:
+        return arrays.root(F, arrays.array(np.ones((3, 1))), a, batch_axes=1, on_failure="warn")[:2].sum()
+
+    with pytest.warns(AccuracyWarning, match=r"root was not solved.*for 1 of 3"):
+        g = arrays.grad(solved)(arrays.array(np.array(1.0)))
+    np.testing.assert_allclose(float(g), -1.5, rtol=1e-9)
+
+
+@each_framework
 @every_solver
 def test_gradient_through_root(arrays: Arrays, name: str) -> None:
     """F = A z - b + c z^3 elementwise, A symmetric: dz = (A + 3 c diag(z^2))^-1 db."""
@@ -429,6 +476,8 @@ def test_choice() -> None:
         linear_solver_of("lu", False, 3)
     with pytest.raises(OptionError, match="symmetric"):
         linear_solver_of(ConjugateGradients(), False, 3)
+    with pytest.raises(OptionError, match="backward=L-BFGS minimises"):
+        linear_solver_of(LBFGS(), True, 3)
 
 
 @pytest.mark.parametrize("settings", [{"restart": 0}, {"restart": True}, {"tolerance": 0.0}, {"max_iterations": 0}])

@@ -224,6 +224,16 @@ def test_captures_are_refused_by_name_in_every_transformation(name: str) -> None
     close(through(W), fixed_point(lambda z, t: torch.tanh(t @ z) + B, torch.zeros(3, dtype=torch.float64), W))
 
 
+def test_captures_at_the_solution_alone_are_refused() -> None:
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(CaptureError, match="'scale'"):
+        root(
+            lambda z, t: z - t * scale if bool(z > 1) else z - 2 * t,
+            torch.tensor(0.0, dtype=torch.float64),
+            torch.tensor(3.0, dtype=torch.float64),
+        )
+
+
 def test_captures_are_named_where_they_stand() -> None:
     module = torch.nn.Linear(3, 3, dtype=torch.float64)
     holder, weights = Holder(OUTSIDE), {"first": OUTSIDE}
@@ -567,6 +577,12 @@ def test_leaves_of_theta_that_are_no_tensors_or_need_no_gradient() -> None:
 def test_plain_errors_for_arguments(z0: Any, theta: Any, text: str) -> None:
     with pytest.raises(ArgumentError, match=text):
         root(lambda z, t: z - t, z0, theta)
+
+
+@pytest.mark.parametrize("batch_axes", [-1, True, 1.0])
+def test_a_number_of_batch_axes_is_expected(batch_axes: Any) -> None:
+    with pytest.raises(ArgumentError, match=f"batch_axes={batch_axes}"):
+        root(lambda z, t: z - t, torch.ones(2, 3), torch.ones(2, 3), batch_axes=batch_axes)
 
 
 def test_plain_errors_for_values_of_the_function() -> None:

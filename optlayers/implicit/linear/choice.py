@@ -29,6 +29,11 @@ def linear_solver_of(choice: Any, symmetric: bool, size: int) -> AbstractLinearS
             return LU()
         return ConjugateGradients() if symmetric else GMRES()
     if isinstance(choice, AbstractIteration):
+        if choice.minimizes:
+            raise OptionError(
+                f"backward={choice.name} minimises, and a linear system has no objective; take ConjugateGradients() "
+                "for argmin, or an iteration on residuals, such as Anderson()."
+            )
         return Iterated.of(choice)
     if isinstance(choice, AbstractLinearSolver):
         if choice.symmetric_only and not symmetric:

@@ -18,10 +18,10 @@ class Bisection(AbstractIteration):
     """A root of one unknown in an interval: F(low) F(high) <= 0 always, and the interval is halved in each step.
 
     Converges for every continuous F with a change of sign, by one bit a step. z0 is the first point tried, where it
-    lies in the interval. An element without a change of sign ends as NO_SIGN_CHANGE. One whose interval has shrunk to
-    neighbouring numbers with |F| still above the tolerance ends as INACCURATE, a solution with a warning, since no z is
-    better: F is too steep for the tolerance, or jumps; but as DIVERGED where |F| is larger than at both ends of the
-    first interval: F has a pole.
+    lies in the interval; a z0 that is a solution is returned wherever it lies. An element without a change of sign ends
+    as NO_SIGN_CHANGE. One whose interval has shrunk to neighbouring numbers with |F| still above the tolerance ends as
+    INACCURATE, a solution with a warning, since no z is better: F is too steep for the tolerance, or jumps; but as
+    DIVERGED where |F| is larger than at both ends of the first interval: F has a pole.
 
     low, high: the interval, numbers or arrays that broadcast to the batch *B.
     """
