@@ -254,7 +254,7 @@ def test_choices_that_do_not_exist(backend: Backend) -> None:
     ("z0", "theta", "text"),
     [
         (np.array([1.0 + 1.0j]), 2.0, "z0 has dtype complex128"),
-        (np.array([1.0]), 2.0j, "the value of the function given to root has dtype complex128"),
+        (np.array([1.0]), 2.0j, "has values of complex128"),
         (np.array([1]), 2, "has values of int64"),
     ],
 )
