@@ -15,7 +15,7 @@ from benchmarks.maros_file import read_maros
 from benchmarks.maros_result import MarosResult, heading, row, summarize
 from benchmarks.record import write_records
 from optlayers.exact_solve import ExactSolution, solve_exactly
-from optlayers.kkt import Refinement, SymmetricSystem, differentiate, relative_residual
+from optlayers.kkt import Refinement, SymmetricSystem, differentiate, linearize, relative_residual
 from optlayers.program import ConeProgram
 from optlayers.solvers import AbstractSolver, choose
 
@@ -91,7 +91,7 @@ def _differentiate(program: ConeProgram, solution: ExactSolution, system: Symmet
     d = data * rng.standard_normal(len(data))
     g_x, g_y = (rng.standard_normal((1, size)) for size in (program.structure.n, program.structure.m))
     start = perf_counter()
-    with differentiate(system, program, solution.x, solution.v) as derivative:
+    with differentiate(system, linearize(program, solution.x, solution.v)) as derivative:
         dx, dy, ahead = derivative.jvp(d[None])
         g_data, back = derivative.vjp(g_x, g_y)
     seconds = perf_counter() - start
