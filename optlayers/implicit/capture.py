@@ -82,5 +82,10 @@ def _of_object(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 DEPTH = 4
+"""How many steps from the function a captured value is looked for."""
+
 MOST_VISITED = 10_000
+"""Most objects that are looked at for it."""
+
 MOST_SHOWN = 3
+"""Most names that a message lists."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
+from optlayers.implicit.linear.elementwise import selected
 from optlayers.implicit.report import DIVERGED, ITERATION_LIMIT, RUNNING, SOLVED, STAGNATED, Info
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.stopping import largest, stop_of
@@ -62,7 +63,7 @@ def advance(problem: Problem, solver: AbstractIteration, at: Progress, moving: A
     after = Progress(
         z,
         residual,
-        tuple(_where(xp, moved, new, old) for new, old in zip(memory, at.memory, strict=True)),
+        tuple(selected(xp, moved, new, old) for new, old in zip(memory, at.memory, strict=True)),
         Info(at.info.status, reached, iterations, xp.where(moved, smoothed, at.info.contraction)),
         at.first,
         xp.where(smaller, reached, at.smallest),
@@ -105,7 +106,3 @@ def _judge(problem: Problem, solver: AbstractIteration, at: Progress, norm: Arra
     status = xp.where(norm <= bound, SOLVED, status)
     status = xp.where(info.status == RUNNING, status, info.status)
     return info._replace(status=status)
-
-
-def _where(xp: Any, mask: Array, new: Array, old: Array) -> Array:
-    return xp.where(mask.reshape((*mask.shape, *(1,) * (len(new.shape) - len(mask.shape)))), new, old)

@@ -14,7 +14,6 @@ from optlayers.errors import (
     ConvergenceError,
     DerivativeError,
     ElementFailure,
-    OptionError,
     SingularWarning,
 )
 from optlayers.implicit.report import INACCURATE, STATUSES, Info, LinearInfo
@@ -76,15 +75,6 @@ class Policy:
         return f"{self.subject}, for {len(failures)} of {which.size}:\n{shown}{more}\n{self.advice}"
 
 
-def on_failure_of(choice: OnFailure | str) -> OnFailure:
-    """The policy of a name. Raises `OptionError` for one that does not exist."""
-    try:
-        return OnFailure(choice)
-    except ValueError:
-        names = ", ".join(f'"{policy.value}"' for policy in OnFailure)
-        raise OptionError(f"on_failure={choice!r} is not a policy; the policies are {names}.") from None
-
-
 def _failure(info: Info | LinearInfo, index: tuple[int, ...]) -> ElementFailure:
     detail = f"residual {info.residual[index]:.1e} after {info.iterations[index]} iterations"
     if isinstance(info, LinearInfo):
@@ -104,3 +94,4 @@ def _ill_conditioned(info: Info | LinearInfo) -> bool:
 
 
 MOST_SHOWN = 5
+"""Most elements that a message lists."""

@@ -10,9 +10,11 @@ from typing import Any, final
 from optlayers.errors import AccuracyWarning, ConvergenceError, DerivativeError, OptionError
 from optlayers.implicit.equation import Equation
 from optlayers.implicit.linear import ROUNDING, AbstractLinearSolver, linear_solver_of
-from optlayers.implicit.policy import OnFailure, Policy, on_failure_of
+from optlayers.implicit.names import member_of
+from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.rule import Rule
 from optlayers.implicit.solvers import AbstractIteration, solver_of
+from optlayers.implicit.stopping import check_count
 from optlayers.user_warning import warn_user
 
 
@@ -95,15 +97,15 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
     """
     solver = solver_of(settings.solver, equation.kind, size)
     backward = linear_solver_of(settings.backward, equation.symmetric, size)
-    semantics = _semantics_of(settings.differentiate)
+    semantics = member_of(Semantics, "differentiate", settings.differentiate)
     _check_unrolling(settings, semantics, solver)
-    on_failure = on_failure_of(settings.on_failure)
-    tolerance = solver.tolerance_at(eps)
+    on_failure = member_of(OnFailure, "on_failure", settings.on_failure)
+    tolerance, backward_tolerance = solver.tolerance_at(eps), max(backward.tolerance, ROUNDING * eps)
     return Plan(
         solver=solver,
         tolerance=tolerance,
         backward=backward,
-        backward_tolerance=max(backward.tolerance, ROUNDING * eps),
+        backward_tolerance=backward_tolerance,
         semantics=semantics,
         last=settings.last,
         checkpoint=settings.checkpoint,
@@ -119,7 +121,7 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
             Policy(
                 on_failure,
                 f"the derivative of {equation.kind} is not reliable: its linear system, solved by {backward.name} "
-                f"(tolerance {max(backward.tolerance, ROUNDING * eps):.2g})",
+                f"(tolerance {backward_tolerance:.2g})",
                 "Where the Jacobian is singular, the solution is no differentiable function of theta. Otherwise give "
                 "another backward solver, more iterations, a preconditioner, or a larger tolerance.",
                 DerivativeError,
@@ -129,19 +131,11 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
     )
 
 
-def _semantics_of(choice: Semantics | str) -> Semantics:
-    try:
-        return Semantics(choice)
-    except ValueError:
-        names = ", ".join(f'"{semantics.value}"' for semantics in Semantics)
-        raise OptionError(f"differentiate={choice!r} does not exist; the choices are {names}.") from None
-
-
 def _check_unrolling(settings: Settings, semantics: Semantics, solver: AbstractIteration) -> None:
     if semantics is not Semantics.UNROLLED and (settings.last is not None or settings.checkpoint):
         raise OptionError('last= and checkpoint= belong to differentiate="unrolled".')
-    if settings.last is not None and (not isinstance(settings.last, int) or settings.last < 1):
-        raise OptionError(f"last={settings.last!r}: a positive integer is expected.")
+    if settings.last is not None:
+        check_count(semantics.value, "last", settings.last)
     if semantics is not Semantics.IMPLICIT and not solver.differentiable_steps:
         raise OptionError(
             f'{solver.name} has no steps that could be differentiated; take differentiate="implicit" or another solver.'

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from optlayers.errors import OptionError
 from optlayers.implicit.framework import Array
+from optlayers.implicit.names import member_of
 
 
 @final
@@ -32,11 +33,7 @@ class Stop(Enum):
 
 def stop_of(choice: Stop | str) -> Stop:
     """The rule of a name. Raises `OptionError` for one that does not exist."""
-    try:
-        return Stop(choice)
-    except ValueError:
-        names = ", ".join(f'"{stop.value}"' for stop in Stop)
-        raise OptionError(f"stop={choice!r} is not a stopping rule; the rules are {names}.") from None
+    return member_of(Stop, "stop", choice)
 
 
 def check_limits(name: str, tolerance: float, max_iterations: int) -> None:

@@ -240,7 +240,7 @@ def test_tolerances_that_do_not_fit_are_warned_of_at_the_user_s_line(backend: Ba
 @each_backend
 def test_choices_that_do_not_exist(backend: Backend) -> None:
     for settings, text in (
-        ({"on_failure": "ignore"}, 'on_failure=\'ignore\' is not a policy; the policies are "raise", "warn", "nan"'),
+        ({"on_failure": "ignore"}, 'on_failure=\'ignore\' does not exist; the choices are "raise", "warn", "nan"'),
         ({"differentiate": "explicit"}, "differentiate='explicit' does not exist"),
         ({"solver": "newton"}, "solver='newton' is no solver"),
         ({"backward": "lu"}, "backward='lu' is no solver of linear systems"),

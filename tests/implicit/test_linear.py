@@ -33,7 +33,7 @@ from optlayers.implicit import (
     Preconditioner,
 )
 from optlayers.implicit.linear import linear_solver_of
-from optlayers.implicit.linear.choice import LU_UNKNOWNS
+from optlayers.implicit.linear.lu import FORMED_BY_DEFAULT
 from optlayers.implicit.report import (
     DIVERGED,
     INACCURATE,
@@ -466,9 +466,9 @@ def test_a_truncated_series_is_given_with_a_warning(arrays: Arrays) -> None:
 
 
 def test_choice() -> None:
-    assert isinstance(linear_solver_of(None, False, LU_UNKNOWNS), LU)
-    assert isinstance(linear_solver_of(None, False, LU_UNKNOWNS + 1), GMRES)
-    assert isinstance(linear_solver_of(None, True, LU_UNKNOWNS + 1), ConjugateGradients)
+    assert isinstance(linear_solver_of(None, False, FORMED_BY_DEFAULT), LU)
+    assert isinstance(linear_solver_of(None, False, FORMED_BY_DEFAULT + 1), GMRES)
+    assert isinstance(linear_solver_of(None, True, FORMED_BY_DEFAULT + 1), ConjugateGradients)
     wrapped = linear_solver_of(FixedPointIteration(tolerance=1e-5, max_iterations=7), False, 3)
     assert isinstance(wrapped, Iterated)
     assert (wrapped.tolerance, wrapped.max_iterations) == (1e-5, 7)

@@ -14,6 +14,7 @@ import torch
 
 from optlayers.errors import AccuracyWarning, ArgumentError, ConvergenceError, OptionError, Status
 from optlayers.implicit import (
+    GMRES,
     LBFGS,
     LU,
     STATUSES,
@@ -536,7 +537,9 @@ def test_minimizers_refuse_other_equations(front: FrontEnd) -> None:
 
 def test_defaults_and_refused_choices() -> None:
     assert isinstance(solver_of(None, "root", 500), Newton)
-    assert isinstance(solver_of(None, "root", 501), Broyden)
+    large = solver_of(None, "root", 501)
+    assert isinstance(large, Newton)
+    assert isinstance(large.linear, GMRES)
     assert isinstance(solver_of(None, "fixed_point", 3), Anderson)
     assert isinstance(solver_of(None, "argmin", 3), LBFGS)
     assert isinstance(solver_of(lambda F, z: z, "root", 3), Custom)

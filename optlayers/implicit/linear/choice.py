@@ -9,23 +9,20 @@ from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.conjugate_gradients import ConjugateGradients
 from optlayers.implicit.linear.gmres import GMRES
 from optlayers.implicit.linear.iterated import Iterated
-from optlayers.implicit.linear.lu import LU
+from optlayers.implicit.linear.lu import FORMED_BY_DEFAULT, LU
 from optlayers.implicit.solvers.abstract import AbstractIteration
-
-LU_UNKNOWNS = 500
-"""Most unknowns of an element for which its matrix is formed and factored by default."""
 
 
 def linear_solver_of(choice: Any, symmetric: bool, size: int) -> AbstractLinearSolver:
     """The user's choice, or the default for systems of `size` unknowns; an iteration is applied to the linear equation.
 
-    The default is LU up to LU_UNKNOWNS: it tells the condition, and nothing has to converge. Above, it is conjugate
-    gradients for the symmetric systems of argmin, which are positive definite at minima; at a saddle, which is no
-    solution of a minimisation, they may break down, which is reported, and GMRES has to be asked for. For others it is
-    GMRES.
+    The default is LU up to FORMED_BY_DEFAULT: it tells the condition, and nothing has to converge. Above, it is
+    conjugate gradients for the symmetric systems of argmin, which are positive definite at minima; at a saddle, which
+    is no solution of a minimisation, they may break down, which is reported, and GMRES has to be asked for. For others
+    it is GMRES.
     """
     if choice is None:
-        if size <= LU_UNKNOWNS:
+        if size <= FORMED_BY_DEFAULT:
             return LU()
         return ConjugateGradients() if symmetric else GMRES()
     if isinstance(choice, AbstractIteration):

@@ -18,7 +18,7 @@ def quotient(xp: Any, a: Array, b: Array) -> Array:
 
 def advanced(xp: Any, moving: Array, new: State, old: State) -> State:
     """The new state of the elements that are `moving`, the old one of the others."""
-    return type(old)(*(_where(xp, moving, new, old) for new, old in zip(new, old, strict=True)))
+    return type(old)(*(selected(xp, moving, new, old) for new, old in zip(new, old, strict=True)))
 
 
 def ended(xp: Any, status: Array, which: Array, code: int) -> Array:
@@ -44,5 +44,6 @@ def scaled(xp: Any, rhs: Array) -> tuple[Array, Array]:
     return rhs / scale[..., None], scale
 
 
-def _where(xp: Any, moving: Array, new: Array, old: Array) -> Array:
+def selected(xp: Any, moving: Array, new: Array, old: Array) -> Array:
+    """new (*B, ...) of the elements that are `moving`, old of the others."""
     return xp.where(moving.reshape((*moving.shape, *(1,) * (len(old.shape) - len(moving.shape)))), new, old)

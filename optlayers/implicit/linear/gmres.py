@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, final
 
-from optlayers.errors import OptionError
 from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.elementwise import advanced, counter, nothing, quotient
 from optlayers.implicit.linear.refinement import Going, Pass, refined
 from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import NUMERICAL_ERROR, SINGULAR
-from optlayers.implicit.stopping import length
+from optlayers.implicit.stopping import check_count, length
 
 
 @final
@@ -56,8 +55,7 @@ class GMRES(AbstractLinearSolver):
 
     def __post_init__(self) -> None:
         AbstractLinearSolver.__post_init__(self)
-        if isinstance(self.restart, bool) or not isinstance(self.restart, int) or self.restart < 1:
-            raise OptionError(f"GMRES(restart={self.restart!r}): a positive integer is expected.")
+        check_count("GMRES", "restart", self.restart)
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp, n = operator.xp, rhs.shape[-1]

@@ -104,6 +104,9 @@ def _product_of_norms(xp: Any, matrix: Array, size: Array) -> Array:
     return xp.where(xp.isfinite(condition), condition, xp.full_like(condition, float("inf")))
 
 
+FORMED_BY_DEFAULT = 500
+"""Most unknowns of an element for which its matrix is formed and factored where the user names no solver."""
+
 STEPS = 3
 """Steps of the estimate; the first alone is at times too small by a factor of a hundred and more."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
 
-from optlayers.errors import OptionError
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.elementwise import advanced, counter, scaled
 from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import DIVERGED, INACCURATE, SOLVED, LinearInfo
-from optlayers.implicit.stopping import length
+from optlayers.implicit.stopping import check_count, length
 
 
 @final
@@ -46,8 +45,7 @@ class Neumann(AbstractLinearSolver):
 
     def __post_init__(self) -> None:
         AbstractLinearSolver.__post_init__(self)
-        if isinstance(self.terms, bool) or not isinstance(self.terms, int) or self.terms < 1:
-            raise OptionError(f"Neumann(terms={self.terms!r}): a positive integer is expected.")
+        check_count("Neumann", "terms", self.terms)
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp = operator.xp

@@ -5,27 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from optlayers.errors import OptionError
+from optlayers.implicit.linear.gmres import GMRES
+from optlayers.implicit.linear.lu import FORMED_BY_DEFAULT
 from optlayers.implicit.solvers.abstract import AbstractIteration
 from optlayers.implicit.solvers.anderson import Anderson
-from optlayers.implicit.solvers.broyden import Broyden
 from optlayers.implicit.solvers.custom import Custom
 from optlayers.implicit.solvers.lbfgs import LBFGS
 from optlayers.implicit.solvers.newton import Newton
-
-DENSE = 500
-"""Up to so many unknowns an element, roots are found by Newton's method with LU."""
 
 
 def solver_of(choice: Any, kind: str, size: int) -> AbstractIteration:
     """The user's choice, or the default for equations of a kind with `size` unknowns an element.
 
-    root: Newton with LU up to `DENSE` unknowns, which finds most roots in few steps; beyond, where J_z costs too much
-    to form, Broyden. fixed_point: Anderson, as g is usually nearly a contraction. argmin: L-BFGS, which does not stop
-    at saddle points or maxima, as Newton may.
+    root: Newton, which finds most roots in few steps, with LU up to FORMED_BY_DEFAULT unknowns, and beyond, where J_z
+    costs too much to form, with GMRES. fixed_point: Anderson, as g is usually nearly a contraction. argmin: L-BFGS,
+    which does not stop at saddle points or maxima, as Newton may.
     """
     if choice is None:
         if kind == "root":
-            return Newton() if size <= DENSE else Broyden()
+            return Newton() if size <= FORMED_BY_DEFAULT else Newton(linear=GMRES())
         return Anderson() if kind == "fixed_point" else LBFGS()
     if isinstance(choice, AbstractIteration):
         return choice
@@ -38,3 +36,4 @@ def solver_of(choice: Any, kind: str, size: int) -> AbstractIteration:
 
 
 _NAMES = "Newton, Broyden, Anderson, FixedPointIteration, Bisection, LBFGS, GradientDescent"
+"""As messages list them."""
