@@ -15,11 +15,11 @@ from optlayers.implicit.linear import (
     BiCGStab,
     ConjugateGradients,
     DenseInverse,
-    Iterated,
     LinearOperator,
     LinearSolution,
     Neumann,
     NormalConjugateGradients,
+    OneStep,
     Preconditioner,
 )
 from optlayers.implicit.policy import OnFailure, Policy
@@ -35,10 +35,12 @@ from optlayers.implicit.solvers import (
     Custom,
     FixedPointIteration,
     GradientDescent,
+    Iterated,
     LineSearch,
     Newton,
 )
 from optlayers.implicit.spectral_radius import spectral_radius
+from optlayers.implicit.uncertainty import examined
 
 __all__ = [
     "AbstractIteration",
@@ -70,6 +72,7 @@ __all__ = [
     "Newton",
     "NormalConjugateGradients",
     "OnFailure",
+    "OneStep",
     "Policy",
     "Preconditioner",
     "Problem",
@@ -79,6 +82,7 @@ __all__ = [
     "Settings",
     "argmin_equation",
     "captured",
+    "examined",
     "fixed_point_equation",
     "root_equation",
     "run",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from optlayers.implicit.framework import Array, Framework
 from optlayers.implicit.operator import LinearOperator
+from optlayers.implicit.policy import Policy
 
 Theta = tuple[Any, ...]
 """The leaves of the parameters."""
@@ -40,16 +41,18 @@ class Problem:
 
     captured: how many of the last leaves of theta are no parameters of the user's, but values that the function took
     from outside; they have no derivatives.
+    policy: judges the linear systems of derivatives of an iteration's steps, where these are differentiated.
     """
 
     framework: Framework
     equation: Equation
     theta: Theta
     captured: int = 0
+    policy: Policy | None = None
 
     def at(self, theta: Sequence[Any]) -> Problem:
         """The same equation at other parameters."""
-        return Problem(self.framework, self.equation, tuple(theta), self.captured)
+        return replace(self, theta=tuple(theta))
 
     @property
     def xp(self) -> Any:

@@ -29,7 +29,8 @@ SEMANTICS = {
     Semantics.IMPLICIT: "the equation, at the z that is returned: J_z dz = -J_theta dtheta, and J_z' u = g, "
     "g_theta = -J_theta' u",
     Semantics.UNROLLED: "the iterations that ran, {}: the derivative of what was computed",
-    Semantics.ONE_STEP: "one iteration, begun anew at the z that is returned",
+    Semantics.ONE_STEP: "one iteration, begun anew at the z that is returned: a step for the solution of each linear "
+    "system",
 }
 
 
@@ -45,7 +46,7 @@ def explain(equation: Equation, layout: Layout, plan: Plan) -> str:
         f"{solver.max_iterations} iterations",
         f"differentiated: {semantics}",
     ]
-    if plan.semantics is Semantics.IMPLICIT:
+    if plan.semantics is not Semantics.UNROLLED:
         lines += [
             f"linear systems: {backward}",
             f"    solved where {LINEAR_BOUNDS[stop_of(backward.stop)].format(plan.backward_tolerance)}",

@@ -77,10 +77,8 @@ class Framework(Protocol):
     def solve(self, problem: Problem, z: Array, solver: AbstractIteration, rule: Rule) -> tuple[Array, Info]:
         """The solution from z, differentiable in theta by the implicit rule."""
 
-    def linear_solve(
-        self, problem: Problem, z: Array, rhs: Array, method: AbstractLinearSolver, policy: Policy | None
-    ) -> Array:
+    def linear_solve(self, problem: Problem, z: Array, rhs: Array, method: AbstractLinearSolver) -> Array:
         """u with J_z(z, theta) u = rhs, differentiable in z, theta and rhs, any number of times.
 
-        The policy judges how it was found; None: its caller does.
+        The caller judges how it was found; the problem's policy, the systems of derivatives in reverse mode.
         """

@@ -16,7 +16,7 @@ from optlayers.errors import (
     ElementFailure,
     SingularWarning,
 )
-from optlayers.implicit.report import INACCURATE, STATUSES, Info, LinearInfo
+from optlayers.implicit.report import DOUBT, INACCURATE, STATUSES, Info, LinearInfo
 from optlayers.user_warning import warn_user
 
 
@@ -61,7 +61,7 @@ class Policy:
             warn_user(message, AccuracyWarning)
         doubtful = np.asarray(info.status == INACCURATE)
         if doubtful.any():
-            warn_user(self._message(info, doubtful), SingularWarning if _ill_conditioned(info) else AccuracyWarning)
+            warn_user(self._message(info, doubtful), SingularWarning if _nearly_singular(info) else AccuracyWarning)
 
     def remarkable(self, info: Info | LinearInfo) -> Any:
         """(*B) of which solves something is said."""
@@ -80,17 +80,21 @@ def _failure(info: Info | LinearInfo, index: tuple[int, ...]) -> ElementFailure:
     if isinstance(info, LinearInfo):
         condition = info.condition[index]
         detail += f", condition number above {condition:.0e}" if not np.isnan(condition) else ""
+        change = np.broadcast_to(info.uncertainty, info.status.shape)[index]
+        if info.status[index] == INACCURATE and change > DOUBT:
+            amount = f"changes by {change:.0%}" if np.isfinite(change) else "is undetermined"
+            detail += f"; the derivative {amount} within the accuracy of z"
     elif info.contraction[index] >= 1:
         detail += f", which grew by {info.contraction[index]:.3g} an iteration: no contraction"
     return ElementFailure(index, STATUSES[info.status[index]], detail)
 
 
-def _ill_conditioned(info: Info | LinearInfo) -> bool:
-    """Whether half of the digits are lost, as far as the condition was estimated."""
+def _nearly_singular(info: Info | LinearInfo) -> bool:
+    """Whether half of the digits are lost, as far as the condition was estimated, or all of them may be."""
     if not isinstance(info, LinearInfo):
         return False
     eps = np.finfo(np.asarray(info.condition).dtype).eps
-    return bool((np.asarray(info.condition) > eps**-0.5).any())
+    return bool((np.asarray(info.condition) > eps**-0.5).any() or (np.asarray(info.uncertainty) > DOUBT).any())
 
 
 MOST_SHOWN = 5

@@ -55,14 +55,21 @@ class LinearInfo(NamedTuple):
     residual: (*B) |J u - rhs|, the Euclidean norm.
     iterations: (*B) products with J, or steps, as the method counts them.
     condition: (*B) the estimated condition number of J, from below; NaN where the method does not estimate it.
+    uncertainty: (*B) by which part of itself the derivative changes within the accuracy of z; 0 where z is so accurate
+        that it was not computed. See `optlayers.implicit.uncertainty`.
     """
 
     status: Array
     residual: Array
     iterations: Array
     condition: Array
+    uncertainty: Array = 0.0
 
     @property
     def solved(self) -> Array:
         """(*B) whether the system was solved to its tolerance; an ill-conditioned one counts, with a warning."""
         return (self.status == SOLVED) | (self.status == INACCURATE)
+
+
+DOUBT = 0.1
+"""The part of itself by which a derivative may change within the accuracy of its point before a warning says so."""

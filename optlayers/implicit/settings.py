@@ -9,11 +9,11 @@ from typing import Any, final
 
 from optlayers.errors import AccuracyWarning, ConvergenceError, DerivativeError, OptionError
 from optlayers.implicit.equation import Equation
-from optlayers.implicit.linear import ROUNDING, AbstractLinearSolver, linear_solver_of
+from optlayers.implicit.linear import ROUNDING, AbstractLinearSolver
 from optlayers.implicit.names import member_of
 from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.rule import Rule
-from optlayers.implicit.solvers import AbstractIteration, solver_of
+from optlayers.implicit.solvers import AbstractIteration, linear_solver_of, solver_of
 from optlayers.implicit.stopping import check_count
 from optlayers.user_warning import warn_user
 
@@ -27,8 +27,9 @@ class Semantics(Enum):
     UNROLLED = "unrolled"
     """The iterations that ran: the derivative of what was computed. Memory grows with their number."""
     ONE_STEP = "one_step"
-    """One iteration, begun anew at the solution (Bolte, Pauwels, Vaiter 2023): the implicit derivative for Newton's
-    method, and one of relative error about its rate for a linearly convergent iteration."""
+    """One iteration, begun anew at the solution (Bolte, Pauwels, Vaiter 2023): a step in place of the solution of each
+    linear system. It is the implicit derivative for Newton's method, and misses a part of about its rate for a linearly
+    convergent iteration."""
 
 
 @final
@@ -37,7 +38,7 @@ class Settings:
     """The choices of a call, None for what the form of the equation decides.
 
     solver: an iteration, or a callable (F, z0) -> z on arrays (*B, n).
-    backward: the solver of the derivative's linear systems.
+    backward: the solver of the derivative's linear systems, with "implicit".
     differentiate: "implicit", "unrolled" or "one_step" (`Semantics`).
     last: with "unrolled", how many of the last iterations are differentiated; None, all.
     checkpoint: with "unrolled", compute intermediate values of iterations again rather than keep them.
@@ -86,6 +87,16 @@ class Plan:
             warn_user(self.mismatch, AccuracyWarning)
 
 
+ADVICE = {
+    Semantics.IMPLICIT: "Where the Jacobian is singular, the solution is no differentiable function of theta. "
+    "Otherwise give another backward solver, more iterations, a preconditioner, or a larger tolerance; where the "
+    "derivative is uncertain within the accuracy of z, the solver a smaller one.",
+    Semantics.UNROLLED: "The Jacobian was nearly singular at an iteration that ran.",
+    Semantics.ONE_STEP: "A step that does not contract says nothing of the derivative, and Newton's where the Jacobian "
+    'is singular: take differentiate="implicit", or another solver.',
+}
+"""What the user can do where a derivative is not reliable."""
+
 MISMATCH = 1e5
 """A solver's tolerance, by the backward solver's, above which a warning says that they do not fit together."""
 
@@ -96,9 +107,10 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
     Raises `OptionError` for those that do not fit.
     """
     solver = solver_of(settings.solver, equation.kind, size)
-    backward = linear_solver_of(settings.backward, equation.symmetric, size)
     semantics = member_of(Semantics, "differentiate", settings.differentiate)
-    _check_unrolling(settings, semantics, solver)
+    _check_semantics(settings, semantics, solver)
+    one_step = semantics is Semantics.ONE_STEP
+    backward = solver.linear_step() if one_step else linear_solver_of(settings.backward, equation.symmetric, size)
     on_failure = member_of(OnFailure, "on_failure", settings.on_failure)
     tolerance, backward_tolerance = solver.tolerance_at(eps), max(backward.tolerance, ROUNDING * eps)
     return Plan(
@@ -122,8 +134,7 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
                 on_failure,
                 f"the derivative of {equation.kind} is not reliable: its linear system, solved by {backward.name} "
                 f"(tolerance {backward_tolerance:.2g})",
-                "Where the Jacobian is singular, the solution is no differentiable function of theta. Otherwise give "
-                "another backward solver, more iterations, a preconditioner, or a larger tolerance.",
+                ADVICE[semantics],
                 DerivativeError,
                 settings.monitor,
             ),
@@ -131,12 +142,14 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
     )
 
 
-def _check_unrolling(settings: Settings, semantics: Semantics, solver: AbstractIteration) -> None:
+def _check_semantics(settings: Settings, semantics: Semantics, solver: AbstractIteration) -> None:
+    if semantics is not Semantics.IMPLICIT and settings.backward is not None:
+        raise OptionError(f'backward= belongs to differentiate="implicit"; "{semantics.value}" has no use for it.')
     if semantics is not Semantics.UNROLLED and (settings.last is not None or settings.checkpoint):
         raise OptionError('last= and checkpoint= belong to differentiate="unrolled".')
     if settings.last is not None:
         check_count(semantics.value, "last", settings.last)
-    if semantics is not Semantics.IMPLICIT and not solver.differentiable_steps:
+    if semantics is Semantics.UNROLLED and not solver.differentiable_steps:
         raise OptionError(
             f'{solver.name} has no steps that could be differentiated; take differentiate="implicit" or another solver.'
         )

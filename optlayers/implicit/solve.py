@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.iteration import Progress, advance, advance_while, run, running, start
@@ -12,10 +14,9 @@ from optlayers.implicit.settings import Plan, Semantics
 def solve(problem: Problem, z: Array, plan: Plan) -> tuple[Array, Info]:
     """The solution from z (*B, n), and how it was found."""
     plan.solver.check(problem, z)
-    if plan.semantics is Semantics.IMPLICIT:
+    if plan.semantics is not Semantics.UNROLLED:
         return problem.framework.solve(problem, z, plan.solver, plan.rule)
-    differentiate = _unrolled if plan.semantics is Semantics.UNROLLED else _one_step
-    z, info = differentiate(problem, z, plan)
+    z, info = _unrolled(replace(problem, policy=plan.rule.backward_policy), z, plan)
     found = problem.framework.constant(z)
     judged = problem.framework.judge(found, info, plan.rule.forward_policy)
     return z + problem.framework.constant(judged - found), info
@@ -47,13 +48,3 @@ def _before_last(problem: Problem, z: Array, plan: Plan, last: int) -> Progress:
         return at.info.iterations < info.iterations - last
 
     return advance_while(problem, plan.solver, before_last, start(problem, plan.solver, z))
-
-
-def _one_step(problem: Problem, z: Array, plan: Plan) -> tuple[Array, Info]:
-    framework, constant, once = problem.framework, problem.constant(), plan.solver.at_solution()
-    found, info = run(constant, plan.solver, framework.constant(z))
-    found = framework.constant(found)
-    residual = problem.residual(found)
-    memory = once.start(problem, found, residual)
-    stepped, _ = once.step(problem, found, residual, memory)
-    return found + (stepped - framework.constant(stepped)), info

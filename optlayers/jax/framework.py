@@ -110,10 +110,8 @@ class JaxFramework:
     def solve(self, problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule) -> tuple[jax.Array, Info]:
         return implicit_primitives.solve(problem, z, solver, rule)
 
-    def linear_solve(
-        self, problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver, policy: Policy | None
-    ) -> jax.Array:
-        return implicit_primitives.linear_solve(problem, z, rhs, method, policy)
+    def linear_solve(self, problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver) -> jax.Array:
+        return implicit_primitives.step(problem, z, rhs, method)
 
 
 def _check_real(name: str, dtype: Any) -> None:

@@ -24,6 +24,7 @@ from optlayers.implicit import (
     Problem,
     Rule,
     captured,
+    examined,
     run,
 )
 from optlayers.jax.meshes import alike
@@ -32,9 +33,12 @@ Function = Callable[[Any], Any]
 
 
 def judge(value: jax.Array, info: Info | LinearInfo, policy: Policy) -> jax.Array:
-    """The value, after the policy has been applied to how it was found; on the host, if there is something to say."""
-    if policy.on_failure is OnFailure.NAN:
-        value = jnp.where(info.solved[..., None], value, jnp.nan)
+    """The value, after the policy has been applied to how it was found."""
+    return review(without_failures(value, info, policy), info, policy)
+
+
+def review(value: jax.Array, info: Info | LinearInfo, policy: Policy) -> jax.Array:
+    """The value, after the policy has said what it has to say; on the host, if that is anything."""
     if not any(isinstance(array, jax.core.Tracer) for array in info):
         policy.review(type(info)(*map(np.asarray, info)))
         return value
@@ -70,13 +74,18 @@ def judge(value: jax.Array, info: Info | LinearInfo, policy: Policy) -> jax.Arra
     return result
 
 
+def without_failures(value: jax.Array, info: Info | LinearInfo, policy: Policy) -> jax.Array:
+    """The value; NaN where none was found, if the policy says so."""
+    return jnp.where(info.solved[..., None], value, jnp.nan) if policy.on_failure is OnFailure.NAN else value
+
+
 def solve(problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule) -> tuple[jax.Array, Info]:
     """The solution from z, differentiable in theta."""
 
     @jax.custom_jvp
     def solution(z: jax.Array, theta: tuple[Any, ...]) -> tuple[jax.Array, Info]:
         found, info = run(problem.at(theta), solver, z)
-        return judge(found, info, rule.forward_policy), info
+        return review(found, info, rule.forward_policy), info
 
     @partial(solution.defjvp, symbolic_zeros=True)
     def derivative(primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -95,17 +104,30 @@ def solve(problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule)
 
         chosen, along = [theta[place] for place in moved], [tangents[1][place] for place in moved]
         _, d_residual = jax.jvp(residual, (chosen,), (along,))
-        d_found = linear_solve(problem.at(theta), found, -d_residual, rule.backward, rule.backward_policy)
+        failed = ~info.solved if rule.forward_policy.on_failure is OnFailure.NAN else None
+        policy = rule.backward_policy
+        d_found = linear_solve(problem.at(theta), found, -d_residual, rule.backward, policy, policy, failed)
+        d_found = d_found + without_failures(jnp.zeros_like(found), info, rule.forward_policy)
         return (found, info), (d_found, jax.tree.map(lambda array: zero_from_primal(array, symbolic_zeros=True), info))
 
     z, info = solution(z, problem.theta)
-    return z, info
+    # A sum, so that the cotangents of failures reach the rule, and make NaN of what depends on them.
+    return z + without_failures(jnp.zeros_like(z), info, rule.forward_policy), info
 
 
 def linear_solve(
-    problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver, policy: Policy | None
+    problem: Problem,
+    z: jax.Array,
+    rhs: jax.Array,
+    method: AbstractLinearSolver,
+    policy: Policy | None,
+    policy_of_cotangents: Policy | None,
+    failed: jax.Array | None = None,
 ) -> jax.Array:
-    """u with J_z(z, theta) u = rhs."""
+    """u with J_z(z, theta) u = rhs; where z has `failed`, 0, but NaN for cotangents that are not 0.
+
+    The policies judge how it was solved, and how the transposed system was; None: nobody does.
+    """
 
     def solution(transpose: bool, product: Function, rhs: jax.Array) -> jax.Array:
         def multiply(v: jax.Array) -> jax.Array:
@@ -115,14 +137,28 @@ def linear_solve(
         operator = LinearOperator(
             problem.framework, rhs, lambda: multiply, lambda: transposed(multiply, rhs), transposed=transpose
         )
-        u, info = method.solve(operator, rhs)
-        return u if policy is None else judge(u, info, policy)
+        if failed is not None:
+            asked = jnp.any(rhs != 0, axis=-1) & transpose
+            rhs = jnp.where(failed[..., None], jnp.where(asked[..., None], jnp.nan, 0.0), rhs)
+        found = method.solve(operator, rhs)
+        u: jax.Array = found.u
+        judging = policy_of_cotangents if transpose else policy
+        if judging is None:
+            return u
+        cotangent = transpose if failed is None else failed | transpose
+        u, info = examined(problem, z, rhs, found, transpose=transpose, cotangent=cotangent)
+        return judge(u, info, judging)
 
     _, product = jax.linearize(problem.residual, z)
     result: jax.Array = jax.lax.custom_linear_solve(
         product, rhs, partial(solution, False), transpose_solve=partial(solution, True)
     )
     return result
+
+
+def step(problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver) -> jax.Array:
+    """u with J_z(z, theta) u = rhs, for a step of an iteration, which judges it itself."""
+    return linear_solve(problem, z, rhs, method, None, problem.policy)
 
 
 def transposed(linear: Function, like: jax.Array) -> Function:

@@ -9,7 +9,7 @@ import torch.autograd.forward_ad as forward_ad
 
 from optlayers.errors import CaptureError
 from optlayers.implicit import Problem, captured
-from optlayers.torch.wrapped import layers, levels
+from optlayers.torch.wrapped import is_mapped, layers, levels
 
 
 def check_captures(problem: Problem, z: torch.Tensor) -> torch.Tensor:
@@ -22,19 +22,20 @@ def check_captures(problem: Problem, z: torch.Tensor) -> torch.Tensor:
     residual: torch.Tensor = problem.equation.residual(z.detach(), theta)
     known = levels(z).union(*(levels(leaf) for leaf in theta if isinstance(leaf, torch.Tensor)))
 
-    def is_mapped(value: Any) -> bool:
+    def is_unknown(value: Any) -> bool:
         return isinstance(value, torch.Tensor) and not levels(value) <= known
 
     if _needs_derivative(residual):
         raise CaptureError(captured(problem, "needs a derivative", MODULES, _needs_derivative))
-    if is_mapped(residual):
-        raise CaptureError(captured(problem, "is mapped by vmap", MODULES, is_mapped))
+    if is_unknown(residual):
+        raise CaptureError(captured(problem, "is mapped by vmap", MODULES, is_unknown))
     return residual.detach()
 
 
 def _needs_derivative(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and any(
-        layer.requires_grad or forward_ad.unpack_dual(layer).tangent is not None for layer in layers(value)
+        layer.requires_grad or (not is_mapped(layer) and forward_ad.unpack_dual(layer).tangent is not None)
+        for layer in layers(value)
     )
 
 

@@ -118,14 +118,9 @@ class TorchFramework:
         return found, info
 
     def linear_solve(
-        self,
-        problem: Problem,
-        z: torch.Tensor,
-        rhs: torch.Tensor,
-        method: AbstractLinearSolver,
-        policy: Policy | None,
+        self, problem: Problem, z: torch.Tensor, rhs: torch.Tensor, method: AbstractLinearSolver
     ) -> torch.Tensor:
-        return implicit_primitives.linear_solve(problem, z, rhs, method, policy, False, problem.theta)
+        return implicit_primitives.step(problem, z, rhs, method)
 
 
 def check_initial(leaf: Any) -> None:

@@ -84,7 +84,7 @@ class AbstractImplicitLayer(torch.nn.Module, abc.ABC):
         leaves, structure = pytree.tree_flatten(theta)
         every = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         places = [place for place, want in zip(every, wanted, strict=True) if want]
-        if Semantics(self.settings.get("differentiate", Semantics.IMPLICIT)) is Semantics.IMPLICIT:
+        if Semantics(self.settings.get("differentiate", Semantics.IMPLICIT)) is not Semantics.UNROLLED:
             layout, problem, found, plan = self.implicit.prepare(
                 self._function, z, _with_copied_buffers(theta), self.batch_axes, Settings(**self._choices())
             )

@@ -4,10 +4,13 @@ systems; and that, whose derivative and whose transpose are itself again."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, final
 
+import numpy as np
 import torch
 
+from optlayers.errors import DerivativeError
 from optlayers.implicit import (
     AbstractIteration,
     AbstractLinearSolver,
@@ -18,8 +21,10 @@ from optlayers.implicit import (
     Policy,
     Problem,
     Rule,
+    examined,
     run,
 )
+from optlayers.implicit.stopping import largest
 from optlayers.torch.function_rules import forward_rule, primal, reverse_rule
 from optlayers.torch.products import linearize, replaced, vjp
 from optlayers.torch.wrapped import numbers
@@ -27,10 +32,18 @@ from optlayers.torch.wrapped import numbers
 
 def judge(value: torch.Tensor, info: Info | LinearInfo, policy: Policy) -> torch.Tensor:
     """The value, after the policy has been applied to how it was found."""
+    review(info, policy)
+    return without_failures(value, info, policy)
+
+
+def review(info: Info | LinearInfo, policy: Policy) -> None:
+    """Say what the policy has to say."""
     policy.review(type(info)(*(numbers(array) for array in info)))
-    if policy.on_failure is OnFailure.NAN:
-        value = torch.where(info.solved[..., None], value, torch.nan)
-    return value
+
+
+def without_failures(value: torch.Tensor, info: Info | LinearInfo, policy: Policy) -> torch.Tensor:
+    """The value; NaN where none was found, if the policy says so."""
+    return torch.where(info.solved[..., None], value, torch.nan) if policy.on_failure is OnFailure.NAN else value
 
 
 @final
@@ -42,37 +55,41 @@ class Solve(torch.autograd.Function):
         z: torch.Tensor, problem: Problem, solver: AbstractIteration, rule: Rule, *theta: Any
     ) -> tuple[torch.Tensor, ...]:
         found, info = run(problem.at(theta), solver, z)
+        review(info, rule.forward_policy)
         # An output must not be the input itself, as it is where z0 is a solution.
-        return judge(found.clone() if found is z else found, info, rule.forward_policy), *info
+        return found.clone() if found is z else found, *info
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
         _, ctx.problem, _, ctx.rule, *theta = inputs
         z, *info = output
         ctx.mark_non_differentiable(*info)
-        _keep(ctx, (z, *theta))
+        _keep(ctx, (z, *info, *theta))
 
     @staticmethod
     @reverse_rule
     def backward(ctx: Any, g: torch.Tensor, *unused: Any) -> tuple[Any, ...]:
-        z, *theta = _kept(ctx)
+        z, info, theta = _solution(_kept(ctx))
         wanted = [place for place in range(len(theta)) if ctx.needs_input_grad[4 + place]]
         g_theta: list[Any] = [None] * len(theta)
-        for place, cotangent in zip(wanted, cotangents(ctx.problem.at(theta), ctx.rule, z, g, wanted), strict=True):
+        found = cotangents(ctx.problem.at(theta), ctx.rule, z, g, wanted, info)
+        for place, cotangent in zip(wanted, found, strict=True):
             g_theta[place] = cotangent
         return None, None, None, None, *g_theta
 
     @staticmethod
     @forward_rule
     def jvp(ctx: Any, d_z: Any, *tangents: Any) -> tuple[Any, ...]:
-        z, *theta = _kept_primals(ctx)
+        z, info, theta = _solution(_kept(ctx))
+        z, *theta = _primals([z, *theta])
         moved = [place for place, tangent in enumerate(tangents[3:]) if tangent is not None]
         _, pushforward = linearize(
             lambda *chosen: ctx.problem.equation.residual(z, replaced(theta, moved, chosen)),
             *(theta[place] for place in moved),
         )
         d_residual = pushforward(*(tangents[3 + place] for place in moved))
-        d = linear_solve(ctx.problem, z, -d_residual, ctx.rule.backward, ctx.rule.backward_policy, False, theta)
+        rhs = without_failures(-d_residual, info, ctx.rule.forward_policy)
+        d = linear_solve(z, rhs, _system(ctx.problem, ctx.rule, transpose=False), theta)
         return d, None, None, None, None
 
     @staticmethod
@@ -85,115 +102,166 @@ class Solve(torch.autograd.Function):
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class System:
+    """J u = rhs, or J' u = rhs if `transpose`, for J = J_z(z, theta); the theta of the problem is not read.
+
+    policy: judges how it was solved; None: the caller does.
+    policy_of_derivatives: the same for the systems of its derivatives.
+    cotangent: whether rhs is one, so that 0 asks nothing; of a tangent, 0 says nothing.
+    """
+
+    problem: Problem
+    method: AbstractLinearSolver
+    policy: Policy | None
+    policy_of_derivatives: Policy | None
+    transpose: bool
+    cotangent: bool
+
+    def of_derivative(self, transpose: bool, cotangent: bool) -> System:
+        """That of a derivative of u."""
+        policy = self.policy_of_derivatives
+        return replace(self, policy=policy, transpose=transpose, cotangent=cotangent)
+
+
+@final
 class LinearSolve(torch.autograd.Function):
-    """z, rhs (*E, *B, n), problem, method, policy, transpose, *theta -> u with J u = rhs, or J' u = rhs if `transpose`,
-    for J = J_z(z, theta): linear in rhs, its own transpose with the flag flipped."""
+    """z, rhs (*E, *B, n), system, *theta -> u: linear in rhs, its own transpose with the flag flipped."""
 
     @staticmethod
-    def forward(
-        z: torch.Tensor,
-        rhs: torch.Tensor,
-        problem: Problem,
-        method: AbstractLinearSolver,
-        policy: Policy | None,
-        transpose: bool,
-        *theta: Any,
-    ) -> torch.Tensor:
-        operator = problem.at(theta).derivative(z)
-        u, info = method.solve(operator.transpose if transpose else operator, rhs)
-        return u if policy is None else judge(u, info, policy)
+    def forward(z: torch.Tensor, rhs: torch.Tensor, system: System, *theta: Any) -> torch.Tensor:
+        problem = system.problem.at(theta)
+        operator = problem.derivative(z)
+        found = system.method.solve(operator.transpose if system.transpose else operator, rhs)
+        u: torch.Tensor = found.u
+        if system.policy is None:
+            return u
+        u, info = examined(problem, z, rhs, found, transpose=system.transpose, cotangent=system.cotangent)
+        return judge(u, info, system.policy)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        z, _, *ctx.settings, ctx.transpose = inputs[:6]  # settings: problem, method, policy
-        _keep(ctx, (z, output, *inputs[6:]))
+        z, _, ctx.system, *theta = inputs
+        _keep(ctx, (z, output, *theta))
 
     @staticmethod
     @reverse_rule
     def backward(ctx: Any, g: torch.Tensor) -> tuple[Any, ...]:
         z, u, *theta = _kept(ctx)
-        w = _solve_again(ctx, z, g, not ctx.transpose, theta)
+        system = ctx.system
+        w = linear_solve(z, g, system.of_derivative(not system.transpose, cotangent=True), theta)
         wanted = [0] * ctx.needs_input_grad[0]
-        wanted += [1 + place for place in range(len(theta)) if ctx.needs_input_grad[6 + place]]
+        wanted += [1 + place for place in range(len(theta)) if ctx.needs_input_grad[3 + place]]
         g_point: list[Any] = [None] * (1 + len(theta))
         if wanted:
-            left, right = (u, w) if ctx.transpose else (w, u)
+            left, right = (u, w) if system.transpose else (w, u)
             point = (z, *theta)
             _, pullback = vjp(
-                lambda *chosen: _bilinear(ctx.settings[0], replaced(point, wanted, chosen), left, right),
+                lambda *chosen: _bilinear(system.problem, replaced(point, wanted, chosen), left, right),
                 *(point[place] for place in wanted),
             )
             for place, cotangent in zip(wanted, pullback(-torch.ones((), dtype=g.dtype, device=g.device)), strict=True):
                 g_point[place] = cotangent
-        return g_point[0], w, None, None, None, None, *g_point[1:]
+        return g_point[0], w, None, *g_point[1:]
 
     @staticmethod
     @forward_rule
     def jvp(ctx: Any, d_z: Any, d_rhs: Any, *tangents: Any) -> torch.Tensor:
-        z, u, *theta = _kept_primals(ctx)
-        point, d_point = (z, *theta), (d_z, *tangents[4:])
+        z, u, *theta = _primals(_kept(ctx))
+        system = ctx.system
+        point, d_point = (z, *theta), (d_z, *tangents[1:])
         moved = [place for place, tangent in enumerate(d_point) if tangent is not None]
         rhs = torch.zeros_like(u) if d_rhs is None else d_rhs
         if moved:
             _, pushforward = linearize(
-                lambda *chosen: _product(ctx.settings[0], replaced(point, moved, chosen), u, ctx.transpose),
+                lambda *chosen: _product(system.problem, replaced(point, moved, chosen), u, system.transpose),
                 *(point[place] for place in moved),
             )
             rhs = rhs - pushforward(*(d_point[place] for place in moved))
-        return _solve_again(ctx, z, rhs, ctx.transpose, theta)
+        return linear_solve(z, rhs, system.of_derivative(system.transpose, cotangent=False), theta)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, ...]:
-        z, rhs, problem, method, policy, transpose, *theta = arguments
-        front, dims = _to_front((*in_dims[:2], *in_dims[6:]), (z, rhs, *theta))
+        z, rhs, system, *theta = arguments
+        front, dims = _to_front((*in_dims[:2], *in_dims[3:]), (z, rhs, *theta))
         if all(dim is None for dim in (dims[0], *dims[2:])):
-            return _apply(LinearSolve, z, front[1], problem, method, policy, transpose, *theta), 0
+            return _apply(LinearSolve, z, front[1], system, *theta), 0
         z = front[0] if dims[0] == 0 else front[0].expand(info.batch_size, *z.shape)
         rhs = front[1] if dims[1] == 0 else front[1].expand(info.batch_size, *rhs.shape)
         further = len(rhs.shape) - len(z.shape)
-        mapped = _mapped(problem, dims[2:], info)
-        u = _apply(LinearSolve, z, rhs.movedim(0, further), mapped, method, policy, transpose, *front[2:])
+        mapped = replace(system, problem=_mapped(system.problem, dims[2:], info))
+        u = _apply(LinearSolve, z, rhs.movedim(0, further), mapped, *front[2:])
         return u.movedim(further, 0), 0
 
 
 def solve(problem: Problem, z: torch.Tensor, solver: AbstractIteration, rule: Rule) -> tuple[torch.Tensor, Info]:
     """`Solve`"""
     z, *info = _apply(Solve, z, problem, solver, rule, *problem.theta)
-    return z, Info(*info)
+    # A sum, so that the cotangents of failures reach the rule, and make NaN of what depends on them.
+    return z + without_failures(torch.zeros_like(z), Info(*info), rule.forward_policy), Info(*info)
 
 
 def cotangents(
-    problem: Problem, rule: Rule, z: torch.Tensor, g: torch.Tensor, wanted: Sequence[int]
+    problem: Problem,
+    rule: Rule,
+    z: torch.Tensor,
+    g: torch.Tensor,
+    wanted: Sequence[int],
+    info: Info | None = None,
 ) -> tuple[torch.Tensor, ...]:
-    """g_theta = -J_theta' u with J_z' u = g, for the leaves of theta at the places `wanted`."""
-    theta = problem.theta
-    u = linear_solve(problem, z, g, rule.backward, rule.backward_policy, True, theta)
+    """g_theta = -J_theta' u with J_z' u = g, for the leaves of theta at the places `wanted`.
+
+    info: how z was found. If failures are to be NaN, u is so for their g, but 0 where g is, which asks nothing. Raises
+    `DerivativeError` where the residual is another one now.
+    """
+    theta, system = problem.theta, _system(problem, rule, transpose=True)
+    if info is None or rule.forward_policy.on_failure is not OnFailure.NAN:
+        u = linear_solve(z, g, system, theta)
+    else:
+        asked = (g != 0).any(dim=-1, keepdim=True)
+        g = torch.where(asked, without_failures(g, info, rule.forward_policy), g)
+        u = torch.where(asked, linear_solve(z, g, system, theta), 0)
     if not wanted:
         return ()
-    _, pullback = vjp(
+    value, pullback = vjp(
         lambda *chosen: problem.equation.residual(z, replaced(theta, wanted, chosen)),
         *(theta[place] for place in wanted),
     )
+    if info is not None:
+        _check_unchanged(problem, z, value, info.residual)
     return tuple(-cotangent for cotangent in pullback(u))
 
 
-def linear_solve(
-    problem: Problem,
-    z: torch.Tensor,
-    rhs: torch.Tensor,
-    method: AbstractLinearSolver,
-    policy: Policy | None,
-    transpose: bool,
-    theta: Sequence[Any],
-) -> torch.Tensor:
+def _system(problem: Problem, rule: Rule, transpose: bool) -> System:
+    """That of the implicit rule, in reverse mode if `transpose`, in forward mode otherwise."""
+    policy = rule.backward_policy
+    return System(problem, rule.backward, policy, policy, transpose, cotangent=transpose)
+
+
+def _check_unchanged(problem: Problem, z: torch.Tensor, value: torch.Tensor, residual: torch.Tensor) -> None:
+    """Raise `DerivativeError` where F(z, theta) is not what it was, by more than rounding explains."""
+    rounding = torch.finfo(z.dtype).eps ** (2 / 3) * (1 + largest(torch, z))
+    changed = numbers(largest(torch, value) > 2 * residual + rounding)
+    if changed.any():
+        index = tuple(int(place) for place in np.argwhere(changed)[0])
+        where = f" of batch index {index}" if index else ""
+        raise DerivativeError(
+            f"the solution{where} no longer solves its equation: the function given to {problem.equation.kind} has "
+            "other values than when it was solved. An array that it takes from outside was changed in place since, or "
+            "it is random. Pass the array through theta, or change a copy."
+        )
+
+
+def linear_solve(z: torch.Tensor, rhs: torch.Tensor, system: System, theta: Sequence[Any]) -> torch.Tensor:
     """`LinearSolve`"""
-    result: torch.Tensor = _apply(LinearSolve, z, rhs, problem, method, policy, transpose, *theta)
+    result: torch.Tensor = _apply(LinearSolve, z, rhs, system, *theta)
     return result
 
 
-def _solve_again(ctx: Any, z: torch.Tensor, rhs: torch.Tensor, transpose: bool, theta: Sequence[Any]) -> torch.Tensor:
-    problem, method, policy = ctx.settings
-    return linear_solve(problem, z, rhs, method, policy, transpose, theta)
+def step(problem: Problem, z: torch.Tensor, rhs: torch.Tensor, method: AbstractLinearSolver) -> torch.Tensor:
+    """u with J u = rhs, for a step of an iteration, which judges it itself."""
+    system = System(problem, method, None, problem.policy, transpose=False, cotangent=False)
+    return linear_solve(z, rhs, system, problem.theta)
 
 
 def _product(problem: Problem, point: Sequence[Any], vector: torch.Tensor, transpose: bool) -> torch.Tensor:
@@ -244,8 +312,15 @@ def _kept(ctx: Any) -> list[Any]:
     return [next(tensors) if other is None else other[0] for other in ctx.others]
 
 
-def _kept_primals(ctx: Any) -> list[Any]:
-    return [primal(value) if isinstance(value, torch.Tensor) else value for value in _kept(ctx)]
+def _solution(kept: list[Any]) -> tuple[torch.Tensor, Info, list[Any]]:
+    """z, its report, and theta."""
+    z, *others = kept
+    size = len(Info._fields)
+    return z, Info(*others[:size]), others[size:]
+
+
+def _primals(values: list[Any]) -> list[Any]:
+    return [primal(value) if isinstance(value, torch.Tensor) else value for value in values]
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:

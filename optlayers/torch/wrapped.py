@@ -33,6 +33,12 @@ def levels(tensor: torch.Tensor) -> set[int]:
     }
 
 
+def is_mapped(tensor: torch.Tensor) -> bool:
+    """Whether the innermost transformation that the tensor is in is a `vmap`; what it wraps may be in others."""
+    mapped: bool = _functorch.is_batchedtensor(tensor)
+    return mapped
+
+
 def numbers(tensor: torch.Tensor) -> np.ndarray:
     """The tensor's numbers, with the axes of `vmap` in front."""
     axes = [_functorch.maybe_get_bdim(layer) for layer in layers(tensor) if _functorch.is_batchedtensor(layer)]

@@ -2,14 +2,13 @@
 
 from optlayers.implicit.linear.abstract import ROUNDING, AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.bicgstab import BiCGStab
-from optlayers.implicit.linear.choice import linear_solver_of
 from optlayers.implicit.linear.conjugate_gradients import ConjugateGradients
 from optlayers.implicit.linear.gmres import GMRES
-from optlayers.implicit.linear.iterated import Iterated
 from optlayers.implicit.linear.lsmr import LSMR
 from optlayers.implicit.linear.lu import LU
 from optlayers.implicit.linear.neumann import Neumann
 from optlayers.implicit.linear.normal_conjugate_gradients import NormalConjugateGradients
+from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.linear.preconditioner import AbstractPreconditioner, DenseInverse, Preconditioner
 from optlayers.implicit.operator import LinearOperator
 
@@ -23,11 +22,10 @@ __all__ = [
     "BiCGStab",
     "ConjugateGradients",
     "DenseInverse",
-    "Iterated",
     "LinearOperator",
     "LinearSolution",
     "Neumann",
     "NormalConjugateGradients",
+    "OneStep",
     "Preconditioner",
-    "linear_solver_of",
 ]

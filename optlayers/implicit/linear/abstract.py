@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, final
 
@@ -15,10 +16,14 @@ from optlayers.implicit.stopping import Stop, check_limits, stop_of
 
 @final
 class LinearSolution(NamedTuple):
-    """u (*B, n) with A u = rhs, and how it was found."""
+    """u (*B, n) with A u = rhs, and how it was found.
+
+    inverse: (r, transpose) -> A^-1 r, or A^-T r, for methods that have it at hand.
+    """
 
     u: Array
     info: LinearInfo
+    inverse: Callable[[Array, bool], Array] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

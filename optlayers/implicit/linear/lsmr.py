@@ -85,7 +85,7 @@ class LSMR(AbstractLinearSolver):
             condition = xp.where(known, quotient(xp, at.largest, at.smallest), xp.full_like(norm, float("nan")))
             return Pass(inverse(at.y), at.iterations, failure, condition)
 
-        u, info = refined(self, operator, rhs, multiply, run)
+        u, info, _ = refined(self, operator, rhs, multiply, run)
         doubtful = (info.status == SOLVED) & (info.condition > xp.finfo(rhs.dtype).eps ** -0.5)
         return LinearSolution(
             u, info._replace(status=xp.where(doubtful, counter(xp, doubtful, INACCURATE), info.status))

@@ -26,10 +26,6 @@ class LU(AbstractLinearSolver):
     tolerance; above 1/eps, and where a pivot vanishes, it is SINGULAR; where A or rhs is not finite, DIVERGED. None of
     these spoils other elements of the batch.
 
-    In reverse mode the cotangent of an element on which nothing depends is 0, and so is u then, also where A is
-    singular: a failed element that the caller has left out spoils no gradient of a shared parameter. In forward mode a
-    vanishing rhs says nothing, as for z^3 = theta^3 at 0, and the status remains SINGULAR.
-
     max_iterations and preconditioner are not used. The iterations reported are the n products.
     """
 
@@ -54,15 +50,12 @@ class LU(AbstractLinearSolver):
         accurate = (residual * scale <= bound) & (condition < eps**-0.5)
         status = xp.where(accurate, counter(xp, residual, SOLVED), counter(xp, residual, INACCURATE))
         status = xp.where((condition < 1 / eps) & xp.isfinite(residual), status, counter(xp, residual, SINGULAR))
-        if operator.transposed:
-            idle = xp.all(rhs == 0, axis=-1)
-            u, residual = xp.where(idle[..., None], 0 * rhs, u), xp.where(idle, 0 * residual, residual)
-            status = xp.where(idle, counter(xp, residual, SOLVED), status)
         given = xp.sum(xp.abs(rhs), axis=-1) + xp.sum(xp.sum(xp.abs(matrix), axis=-1), axis=-1)
         status = xp.where(xp.isfinite(given), status, counter(xp, residual, DIVERGED))
         return LinearSolution(
             u * scale[..., None],
             LinearInfo(status, residual * scale, counter(xp, residual, rhs.shape[-1]), condition),
+            lambda r, transpose: solve(r[..., None], transpose)[..., 0],
         )
 
 

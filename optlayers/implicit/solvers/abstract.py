@@ -9,6 +9,7 @@ from typing import ClassVar
 from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
+from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.stopping import Stop, check_count, check_limits, stop_of
 
 Memory = tuple[Array, ...]
@@ -73,9 +74,13 @@ class AbstractIteration(abc.ABC):
         unless that is a solution."""
         return status
 
-    def at_solution(self) -> AbstractIteration:
-        """The iteration of which one step from the solution is differentiated (`Semantics.ONE_STEP`).
+    def linear_step(self) -> AbstractLinearSolver:
+        """What stands for the solution of J u = rhs where one step from the solution is differentiated, in place of
+        the solution (`Semantics.ONE_STEP`).
 
         Raises `OptionError` where a step says little of the solution's derivative.
         """
-        return self
+        raise OptionError(
+            f'differentiate="one_step" does not go with {self.name}, of which a single step says little: take '
+            'differentiate="implicit", or another solver.'
+        )

@@ -8,6 +8,8 @@ from typing import ClassVar, final
 from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array, Framework
+from optlayers.implicit.linear.abstract import AbstractLinearSolver
+from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
 from optlayers.implicit.stopping import check_count, inner, largest, length
@@ -66,6 +68,9 @@ class Anderson(AbstractIteration):
         gamma = _least_squares(problem.framework, d_residual, residual, self.regularization)
         following = z - self.damping * residual - combined(xp, d_z - self.damping * d_residual, gamma)
         return following, (z, residual, d_z, d_residual, xp.where(norm < smallest, norm, smallest))
+
+    def linear_step(self) -> AbstractLinearSolver:
+        return OneStep(scale=self.damping)
 
 
 def _least_squares(framework: Framework, columns: Array, r: Array, regularization: float) -> Array:

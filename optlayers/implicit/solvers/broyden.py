@@ -8,6 +8,8 @@ from typing import ClassVar, final
 from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
+from optlayers.implicit.linear.abstract import AbstractLinearSolver
+from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
 from optlayers.implicit.stopping import check_count, inner, largest
@@ -68,6 +70,9 @@ class Broyden(AbstractIteration):
         following = z - self.scale * residual - combined(xp, u, products(xp, v, residual))
         count = xp.where(count < self.depth, count, 0 * count) + 1
         return following, (z, residual, u, v, xp.where(norm < smallest, norm, smallest), count)
+
+    def linear_step(self) -> AbstractLinearSolver:
+        return OneStep(scale=self.scale)
 
     def _updated(self, problem: Problem, s: Array, y: Array, terms: tuple[Array, Array]) -> tuple[Array, Array]:
         """The terms (u, v) of H after the change s of z and y of the residual."""

@@ -8,6 +8,8 @@ from typing import ClassVar, final
 from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
+from optlayers.implicit.linear.abstract import AbstractLinearSolver
+from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
@@ -34,3 +36,6 @@ class FixedPointIteration(AbstractIteration):
 
     def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
         return z - self.damping * residual, ()
+
+    def linear_step(self) -> AbstractLinearSolver:
+        return OneStep(scale=self.damping)

@@ -8,6 +8,8 @@ from typing import ClassVar, final
 from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
+from optlayers.implicit.linear.abstract import AbstractLinearSolver
+from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.report import STAGNATED
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.solvers.line_search import Line, LineSearch, armijo, first_length
@@ -70,10 +72,10 @@ class GradientDescent(AbstractIteration):
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         return status if self.step_length is not None else problem.xp.where(memory[-1], status, STAGNATED)
 
-    def at_solution(self) -> GradientDescent:
+    def linear_step(self) -> AbstractLinearSolver:
         if self.step_length is None:
             raise OptionError(
                 'differentiate="one_step" does not go with the line search of GradientDescent: begun anew at the '
                 'solution, its step has some length. Give step_length=, or take differentiate="implicit".'
             )
-        return self
+        return OneStep(scale=self.step_length)

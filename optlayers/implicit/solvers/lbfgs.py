@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
-from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.report import STAGNATED
@@ -61,12 +60,6 @@ class LBFGS(AbstractIteration):
 
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         return problem.xp.where(memory[-1], status, STAGNATED)
-
-    def at_solution(self) -> LBFGS:
-        raise OptionError(
-            'differentiate="one_step" does not go with LBFGS: begun anew at the solution, it takes a gradient step of '
-            'some length. Take differentiate="implicit", or Newton().'
-        )
 
 
 def _with_pair(problem: Problem, pairs: tuple[Array, Array], s: Array, y: Array) -> tuple[Array, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from optlayers.implicit.equation import Problem
@@ -44,7 +44,7 @@ class Newton(AbstractIteration):
 
     def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
         xp = problem.xp
-        direction = problem.framework.linear_solve(problem, z, residual, self.linear, None)
+        direction = problem.framework.linear_solve(problem, z, residual, self.linear)
         regular = xp.all(xp.isfinite(direction), axis=-1)
         direction = xp.where(regular[..., None], direction, 0 * residual)
         t, found = self._length(problem, *problem.framework.constant((z, residual, direction)))
@@ -54,9 +54,8 @@ class Newton(AbstractIteration):
         regular, found = memory
         return problem.xp.where(regular, problem.xp.where(found, status, STAGNATED), SINGULAR)
 
-    def at_solution(self) -> Newton:
-        # There the search for t would see nothing but rounding.
-        return replace(self, max_halvings=0)
+    def linear_step(self) -> AbstractLinearSolver:
+        return self.linear
 
     def _length(self, problem: Problem, z: Array, residual: Array, direction: Array) -> tuple[Array, Array]:
         """(*B) t, and whether it is accepted; t = 0 where none is."""

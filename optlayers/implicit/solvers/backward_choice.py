@@ -8,9 +8,9 @@ from optlayers.errors import OptionError
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.conjugate_gradients import ConjugateGradients
 from optlayers.implicit.linear.gmres import GMRES
-from optlayers.implicit.linear.iterated import Iterated
 from optlayers.implicit.linear.lu import FORMED_BY_DEFAULT, LU
 from optlayers.implicit.solvers.abstract import AbstractIteration
+from optlayers.implicit.solvers.iterated import Iterated
 
 
 def linear_solver_of(choice: Any, symmetric: bool, size: int) -> AbstractLinearSolver:
