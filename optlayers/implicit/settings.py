@@ -8,13 +8,13 @@ from enum import Enum
 from typing import Any, final
 
 from optlayers.errors import AccuracyWarning, ConvergenceError, DerivativeError, OptionError
+from optlayers.implicit.checks import check_count
 from optlayers.implicit.equation import Equation
 from optlayers.implicit.linear import ROUNDING, AbstractLinearSolver, linear_solver_of
 from optlayers.implicit.names import member_of
 from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.rule import Rule
 from optlayers.implicit.solvers import AbstractIteration, solver_of
-from optlayers.implicit.stopping import check_count
 from optlayers.user_warning import warn_user
 
 

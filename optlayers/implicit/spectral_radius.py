@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from optlayers.implicit.checks import check_count
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
-from optlayers.implicit.stopping import check_count, length
+from optlayers.implicit.stopping import length
 
 
 def spectral_radius(problem: Problem, z: Array, iterations: int = 100) -> Array:

@@ -6,11 +6,14 @@ import abc
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, final
 
+from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_count, check_kind, check_positive, with_plain_numbers
 from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.preconditioner import AbstractPreconditioner
 from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import LinearInfo
-from optlayers.implicit.stopping import Stop, check_limits, stop_of
+from optlayers.implicit.shown import chosen
+from optlayers.implicit.stopping import Stop, stop_of
 
 
 @final
@@ -21,7 +24,7 @@ class LinearSolution(NamedTuple):
     info: LinearInfo
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AbstractLinearSolver(abc.ABC):
     """A method for A u = rhs, with its settings.
 
@@ -41,9 +44,26 @@ class AbstractLinearSolver(abc.ABC):
     symmetric_only: ClassVar[bool] = False
     """Whether it solves symmetric systems only."""
 
+    preconditioned: ClassVar[bool] = True
+    """Whether it uses a preconditioner."""
+
     def __post_init__(self) -> None:
-        check_limits(type(self).__name__, self.tolerance, self.max_iterations)
+        with_plain_numbers(self)
+        name = type(self).__name__
+        check_positive(name, "tolerance", self.tolerance)
+        check_count(name, "max_iterations", self.max_iterations)
         stop_of(self.stop)
+        if self.preconditioner is not None:
+            expected = "None, Preconditioner(function), or the result of root.neighbour(F, z, theta)"
+            check_kind(name, "preconditioner", self.preconditioner, AbstractPreconditioner, expected)
+            if not self.preconditioned:
+                raise OptionError(
+                    f"{name}(preconditioner=): {name} uses no preconditioner; leave it out, or take a Krylov method, "
+                    "such as GMRES(preconditioner=...)."
+                )
+
+    def __repr__(self) -> str:
+        return chosen(self)
 
     @abc.abstractmethod
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:

@@ -16,7 +16,7 @@ from optlayers.implicit.stopping import length
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LU(AbstractLinearSolver):
     """A is formed, by n products, and factored; its solutions are refined once.
 
@@ -30,10 +30,11 @@ class LU(AbstractLinearSolver):
     singular: a failed element that the caller has left out spoils no gradient of a shared parameter. In forward mode a
     vanishing rhs says nothing, as for z^3 = theta^3 at 0, and the status remains SINGULAR.
 
-    max_iterations and preconditioner are not used. The iterations reported are the n products.
+    There can be no preconditioner, and max_iterations is not used. The iterations reported are the n products.
     """
 
     name: ClassVar[str] = "LU"
+    preconditioned: ClassVar[bool] = False
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp, matrix = operator.xp, operator.matrix()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from optlayers.errors import OptionError
+from optlayers.implicit.checks import is_number, wrong
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.report import DIVERGED, INACCURATE, NO_SIGN_CHANGE
@@ -13,7 +14,7 @@ from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Bisection(AbstractIteration):
     """A root of one unknown in an interval: F(low) F(high) <= 0 always, and the interval is halved in each step.
 
@@ -31,6 +32,12 @@ class Bisection(AbstractIteration):
 
     name: ClassVar[str] = "bisection"
     differentiable_steps: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, end in (("low", self.low), ("high", self.high)):
+            if not is_number(end) and not hasattr(end, "dtype"):
+                raise wrong("Bisection", name, end, "a finite number, or an array that broadcasts to the batch,")
 
     def check(self, problem: Problem, z: Array) -> None:
         if z.shape[-1] != 1:
