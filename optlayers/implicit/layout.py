@@ -9,6 +9,7 @@ from typing import Any, final
 
 from optlayers.errors import ArgumentError
 from optlayers.implicit.framework import Array, Framework
+from optlayers.implicit.shown import shown
 
 
 @final
@@ -24,8 +25,7 @@ class Layout:
     @classmethod
     def of(cls, framework: Framework, tree: Any, batch_axes: int) -> Layout:
         """That of z0. Raises `ArgumentError` where its leaves have no common batch axes, or no entries."""
-        if isinstance(batch_axes, bool) or not isinstance(batch_axes, int) or batch_axes < 0:
-            raise ArgumentError(f"batch_axes={batch_axes!r}: an integer from 0 is expected, how many of z0's axes.")
+        check_batch_axes(batch_axes)
         leaves, rebuild = framework.flatten(tree)
         short = [leaf.shape for leaf in leaves if len(leaf.shape) < batch_axes]
         if short:
@@ -66,3 +66,12 @@ class Layout:
             leaves.append(z[..., start:stop].reshape((*self.batch, *shape)))
             start = stop
         return self.rebuild(leaves)
+
+
+def check_batch_axes(batch_axes: object) -> None:
+    """Raise `ArgumentError` unless it is an integer from 0."""
+    if isinstance(batch_axes, bool) or not isinstance(batch_axes, int) or batch_axes < 0:
+        raise ArgumentError(
+            f"batch_axes={shown(batch_axes)}: an integer from 0 is expected, how many of the first axes of z0 are "
+            "batch axes."
+        )

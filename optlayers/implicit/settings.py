@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Any, final
 
 from optlayers.errors import AccuracyWarning, ConvergenceError, DerivativeError, OptionError
-from optlayers.implicit.checks import check_count
 from optlayers.implicit.equation import Equation
 from optlayers.implicit.linear import ROUNDING, AbstractLinearSolver, linear_solver_of
 from optlayers.implicit.names import member_of
@@ -134,8 +133,6 @@ def plan(settings: Settings, equation: Equation, size: int, eps: float) -> Plan:
 def _check_unrolling(settings: Settings, semantics: Semantics, solver: AbstractIteration) -> None:
     if semantics is not Semantics.UNROLLED and (settings.last is not None or settings.checkpoint):
         raise OptionError('last= and checkpoint= belong to differentiate="unrolled".')
-    if settings.last is not None:
-        check_count(semantics.value, "last", settings.last)
     if semantics is not Semantics.IMPLICIT and not solver.differentiable_steps:
         raise OptionError(
             f'{solver.name} has no steps that could be differentiated; take differentiate="implicit" or another solver.'

@@ -11,7 +11,7 @@ def refusing_signature(function: Callable[..., Any], count: int, names: Sequence
     """The function's signature where it cannot be called with `count` arguments, and further ones by these names; None
     where it can, or where Python does not know."""
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(getattr(function, "forward", function))  # of a module, what it does
     except (TypeError, ValueError):
         return None
     try:

@@ -6,7 +6,6 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optlayers.errors import OptionError
 from optlayers.implicit.checks import check_at_least, check_count, check_positive, with_plain_numbers
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
@@ -63,12 +62,8 @@ class AbstractIteration(abc.ABC):
         return eps ** (2 / 3) if self.tolerance is None else self.tolerance
 
     def check(self, problem: Problem, z: Array) -> None:
-        """Raise `OptionError` where the iteration cannot solve such a problem."""
-        if self.minimizes and problem.equation.objective is None:
-            raise OptionError(
-                f"{type(self).__name__} minimises; it solves argmin only, not {problem.equation.kind}. Take another "
-                "solver, such as Newton(), Broyden() or Anderson()."
-            )
+        """Raise `OptionError` where the iteration cannot solve a problem of such a shape."""
+        return
 
     @abc.abstractmethod
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
