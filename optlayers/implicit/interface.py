@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from optlayers.errors import ArgumentError
@@ -142,7 +142,7 @@ class ImplicitFunction:
     def check(self, batch_axes: int, settings: Mapping[str, Any]) -> None:
         """Raise `ArgumentError` or `OptionError` for choices that are wrong whatever the function, z0 and theta are."""
         check_batch_axes(batch_axes)
-        layout = Layout(self.framework, (), ((1,),), lambda leaves: leaves[0])
+        layout = Layout(self.framework, (), ((1,),), lambda leaves: leaves[0], None)
         equation = self.form(self.framework, lambda z, theta: z, layout, lambda leaves: ())
         plan(settings_of(self.name, settings), equation, layout.size, SOME_PRECISION)
 
@@ -152,6 +152,7 @@ class ImplicitFunction:
         """How z0 lies in one array, the equation, that array, and the complete settings."""
         self._check_function(function)
         check_settings(self.name, settings)
+        settings = replace(settings, solver=self._constant(settings.solver), backward=self._constant(settings.backward))
         layout = Layout.of(self.framework, z0, batch_axes)
         leaves, rebuild = self.framework.flatten(theta)
         equation = self.form(self.framework, function, layout, rebuild)
@@ -159,6 +160,11 @@ class ImplicitFunction:
         problem, z = self.framework.enclose(Problem(self.framework, equation, tuple(leaves)), initial)
         eps = float(self.framework.xp.finfo(z.dtype).eps)
         return layout, problem, z, plan(settings, equation, layout.size, eps)
+
+    def _constant(self, choice: Any) -> Any:
+        """A solver, whose arrays have no derivatives: they say how z is found, not what it is."""
+        is_solver = isinstance(choice, AbstractIteration | AbstractLinearSolver)
+        return choice.mapped(self.framework.constant) if is_solver else choice
 
     def _check_function(self, function: Any) -> None:
         if not callable(function):

@@ -16,7 +16,7 @@ from optlayers.errors import (
     ElementFailure,
     SingularWarning,
 )
-from optlayers.implicit.report import INACCURATE, STATUSES, Info, LinearInfo
+from optlayers.implicit.report import INACCURATE, NOT_FINITE, STATUSES, Info, LinearInfo
 from optlayers.user_warning import warn_user
 
 
@@ -80,6 +80,8 @@ def _failure(info: Info | LinearInfo, index: tuple[int, ...]) -> ElementFailure:
     if isinstance(info, LinearInfo):
         condition = info.condition[index]
         detail += f", condition number above {condition:.0e}" if not np.isnan(condition) else ""
+    elif info.status[index] == NOT_FINITE:
+        detail = "F is infinite or NaN at z0; z0 or theta may hold such numbers, or z0 lie where F has no value"
     elif info.contraction[index] >= 1:
         detail += f", which grew by {info.contraction[index]:.3g} an iteration: no contraction"
     return ElementFailure(index, STATUSES[info.status[index]], detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, Field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, final
 
 
 def shown(value: object) -> str:
@@ -19,6 +19,16 @@ def shown(value: object) -> str:
         return f"<function {value.__name__}>"
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else f"<{type(value).__name__}>"
+
+
+@final
+class Word(str):
+    """A text that shows itself without quotes, in the place of a leaf of a tree."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def chosen(options: Any) -> str:

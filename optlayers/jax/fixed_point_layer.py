@@ -65,7 +65,7 @@ class FixedPointLayer:
         if z0 is not None:
             return z0
         if not inputs or not isinstance(inputs[0], (jax.Array, np.ndarray, np.generic)):
-            raise ArgumentError("z0= is missing: it is zeros like the first input only where that is an array.")
+            raise ArgumentError("z0 is missing: it is zeros like the first input only where that is an array.")
         return jnp.zeros_like(inputs[0])
 
     def _set(self, cell: Any, batch_axes: int, settings: tuple[tuple[str, Any], ...]) -> None:

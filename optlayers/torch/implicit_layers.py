@@ -126,7 +126,7 @@ class AbstractImplicitLayer(torch.nn.Module, abc.ABC):
         if z0 is not None:
             return z0
         if not inputs or not isinstance(inputs[0], torch.Tensor):
-            raise ArgumentError("z0= is missing: it is zeros like the first input only where that is a tensor.")
+            raise ArgumentError("z0 is missing: it is zeros like the first input only where that is a tensor.")
         return torch.zeros_like(inputs[0])
 
     def _theta(self, inputs: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...]]:

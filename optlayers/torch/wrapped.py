@@ -33,6 +33,11 @@ def levels(tensor: torch.Tensor) -> set[int]:
     }
 
 
+def is_mapped(tensor: torch.Tensor) -> bool:
+    """Whether `vmap` maps it."""
+    return any(_functorch.is_batchedtensor(layer) for layer in layers(tensor))
+
+
 def numbers(tensor: torch.Tensor) -> np.ndarray:
     """The tensor's numbers, with the axes of `vmap` in front."""
     axes = [_functorch.maybe_get_bdim(layer) for layer in layers(tensor) if _functorch.is_batchedtensor(layer)]

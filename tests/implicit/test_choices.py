@@ -143,7 +143,7 @@ def test_cells(backend: Backend) -> None:
     with pytest.raises(ArgumentError, match=r"called with 2 inputs, and .* but the cell takes \(z.*theta"):
         Layer(F).explain(x, x)
     for inputs in ((), ({"x": x},), (1.0,)):
-        with pytest.raises(ArgumentError, match=r"z0= is missing: it is zeros like the first input only where that is"):
+        with pytest.raises(ArgumentError, match=r"z0 is missing: it is zeros like the first input only where that is"):
             Layer(lambda z, *inputs: z)(*inputs)
 
 

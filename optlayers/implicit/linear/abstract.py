@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, final
 
 from optlayers.errors import OptionError
@@ -73,6 +73,16 @@ class AbstractLinearSolver(abc.ABC):
         """The norm of the residual at which a system is solved, given |rhs| and |u|."""
         rule = stop_of(self.stop).bound(self.tolerance, first, size)
         return xp.maximum(rule, ROUNDING * xp.finfo(first.dtype).eps * first)
+
+    def mapped(self, function: Function) -> AbstractLinearSolver:
+        """The same, with what the function makes of each of its arrays in their place."""
+        if self.preconditioner is None:
+            return self
+        return replace(self, preconditioner=self.preconditioner.mapped(function))
+
+    def ends(self, bound: str) -> str:
+        """In words, where it stops, given the bound of the residual."""
+        return f"solved where {bound}"
 
     def approximate_inverse(self, operator: LinearOperator, transpose: bool = False) -> Function:
         """r -> M^-1 r for the preconditioner M of A, or M^-T r if `transpose`; r itself without one."""

@@ -7,7 +7,7 @@ from typing import final
 
 from optlayers.implicit.checks import check_kind
 from optlayers.implicit.equation import Equation, Problem, Theta
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.iteration import run
 from optlayers.implicit.linear.abstract import ROUNDING, AbstractLinearSolver, LinearSolution
 from optlayers.implicit.operator import LinearOperator
@@ -52,6 +52,10 @@ class Iterated(AbstractLinearSolver):
             max_iterations=solver.max_iterations,
             stop=Stop.REDUCTION if stop is Stop.ABSOLUTE else stop,
         )
+
+    def mapped(self, function: Function) -> Iterated:
+        preconditioner = None if self.preconditioner is None else self.preconditioner.mapped(function)
+        return replace(self, preconditioner=preconditioner, solver=self.solver.mapped(function))
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp, multiply, inverse = operator.xp, operator.multiply(), self.approximate_inverse(operator)

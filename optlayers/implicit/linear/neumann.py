@@ -48,6 +48,9 @@ class Neumann(AbstractLinearSolver):
         AbstractLinearSolver.__post_init__(self)
         check_count("Neumann", "terms", self.terms)
 
+    def ends(self, bound: str) -> str:
+        return f"truncated: the sum of {self.terms} terms, or fewer where {bound}; not exact"
+
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp = operator.xp
         rhs, scale = scaled(xp, rhs)

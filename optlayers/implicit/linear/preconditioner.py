@@ -9,7 +9,7 @@ from typing import Any, final
 
 from optlayers.errors import ArgumentError
 from optlayers.implicit.checks import check_function, wrong
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.shown import shown
 
 
@@ -19,6 +19,10 @@ class AbstractPreconditioner(abc.ABC):
     It changes how fast a system is solved, not what is returned; but for singular systems, where the solution has
     minimum |M u| in place of |u|.
     """
+
+    def mapped(self, function: Function) -> AbstractPreconditioner:
+        """The same, with what the function makes of each of its arrays in their place."""
+        return self
 
     @abc.abstractmethod
     def apply(self, xp: Any, r: Array, transpose: bool) -> Array:
@@ -71,6 +75,9 @@ class DenseInverse(AbstractPreconditioner):
     def of(cls, xp: Any, matrix: Array) -> DenseInverse:
         """That of matrices (*B, n, n), with the framework's array namespace xp. They must not be singular."""
         return cls(xp.linalg.inv(matrix))
+
+    def mapped(self, function: Function) -> DenseInverse:
+        return DenseInverse(function(self.inverse))
 
     def apply(self, xp: Any, r: Array, transpose: bool) -> Array:
         if self.inverse.shape[-1] != r.shape[-1]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from optlayers.implicit.checks import check_at_least, check_count, check_positive, with_plain_numbers
 from optlayers.implicit.equation import Problem
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.shown import chosen
 from optlayers.implicit.stopping import Stop, stop_of
 
@@ -56,6 +56,10 @@ class AbstractIteration(abc.ABC):
 
     def __repr__(self) -> str:
         return chosen(self)
+
+    def mapped(self, function: Function) -> AbstractIteration:
+        """The same, with what the function makes of each of its arrays in their place."""
+        return self
 
     def tolerance_at(self, eps: float) -> float:
         """The tolerance for numbers of precision eps."""

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from optlayers.implicit.checks import check_between, check_count, check_kind
 from optlayers.implicit.equation import Problem
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.lu import LU
 from optlayers.implicit.report import SINGULAR, STAGNATED
@@ -45,6 +45,9 @@ class Newton(AbstractIteration):
         check_kind("Newton", "linear", self.linear, AbstractLinearSolver, expected)
         check_count("Newton", "max_halvings", self.max_halvings, 0)
         check_between("Newton", "sufficient_decrease", self.sufficient_decrease, 0.0, 0.5)
+
+    def mapped(self, function: Function) -> Newton:
+        return replace(self, linear=self.linear.mapped(function))
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         ready = ~problem.xp.isnan(residual[..., 0])
