@@ -34,7 +34,7 @@ def test_jax_transforms_the_ends_of_an_interval(without_checks: None) -> None:
     for by_end, by_t in (
         jax.grad(f, (0, 1))(t[0], t[1]),
         jit(jax.grad(f, (0, 1)))(t[0], t[1]),
-        jax.grad(jit(f), (0, 1))(t[0], t[1]),
+        jax.grad(jax.jit(f), (0, 1))(t[0], t[1]),
     ):
         np.testing.assert_allclose((by_end, by_t), (0, slope(t[1])), rtol=1e-9)
     np.testing.assert_allclose(jax.jvp(f, (t[0], t[1]), (1.0, 1.0))[1], slope(t[1]), rtol=1e-9)
