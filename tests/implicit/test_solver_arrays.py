@@ -64,7 +64,7 @@ def test_jax_transforms_preconditioners(without_checks: None) -> None:
         return root(lambda z, t: G(A, z, t), jnp.ones(2), t, solver=Newton(linear=solver), backward=solver)[0]
 
     expected = jax.grad(plain)(t)
-    for gradient in (jax.grad(f, (0, 1)), jax.grad(jit(f), (0, 1))):
+    for gradient in (jax.grad(f, (0, 1)), jax.grad(jax.jit(f), (0, 1))):
         by_scale, by_t = gradient(0.5, t)
         assert float(by_scale) == 0
         np.testing.assert_allclose(by_t, expected, rtol=1e-9)
