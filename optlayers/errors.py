@@ -34,6 +34,7 @@ class Status(Enum):
     STAGNATED = "stagnated: the residual no longer decreases"
     NO_SIGN_CHANGE = "no root is bracketed: the function has the same sign, or no value, at both ends"
     UNSOLVED = "not solved: the residual is above the tolerance"
+    NOT_FINITE = "not finite at the initial point"
 
     @property
     def has_point(self) -> bool:

@@ -38,9 +38,10 @@ def explain(equation: Equation, layout: Layout, plan: Plan) -> str:
     """One line for each: the equation, the solver, what is differentiated, the linear solver, failures."""
     solver, backward = plan.solver, plan.backward
     elements = f", for each element of a batch {layout.batch}" if layout.batch else ""
+    unknowns = "1 unknown" if layout.size == 1 else f"{layout.size} unknowns"
     semantics = SEMANTICS[plan.semantics].format("all of them" if plan.last is None else f"the last {plan.last}")
     lines = [
-        f"{equation.kind}: {EQUATIONS[equation.kind]}; {layout.size} unknowns{elements}",
+        f"{equation.kind}: {EQUATIONS[equation.kind]}; {unknowns}{elements}",
         f"solver: {solver}",
         f"    stops where {BOUNDS[stop_of(solver.stop)].format(plan.tolerance)}, the largest entry, or after "
         f"{solver.max_iterations} iterations",
@@ -49,7 +50,7 @@ def explain(equation: Equation, layout: Layout, plan: Plan) -> str:
     if plan.semantics is not Semantics.UNROLLED:
         lines += [
             f"linear systems: {backward}",
-            f"    solved where {LINEAR_BOUNDS[stop_of(backward.stop)].format(plan.backward_tolerance)}",
+            f"    {backward.ends(LINEAR_BOUNDS[stop_of(backward.stop)].format(plan.backward_tolerance))}",
         ]
     lines.append(f"on failure: {plan.rule.forward_policy.on_failure.value}")
     mismatch = plan.mismatch

@@ -9,6 +9,7 @@ from optlayers.errors import ArgumentError
 from optlayers.implicit.equation import Equation, Theta
 from optlayers.implicit.framework import Array, Framework
 from optlayers.implicit.layout import Layout
+from optlayers.implicit.shown import shown
 
 UserFunction = Callable[[Any, Any], Any]
 """F, g or phi of trees z and theta."""
@@ -39,9 +40,17 @@ def argmin_equation(framework: Framework, phi: UserFunction, layout: Layout, reb
 
     def objective(z: Array, theta: Theta) -> Array:
         value = phi(layout.unravel(z), rebuild(theta))
-        shape = tuple(getattr(value, "shape", ()))
+        if not framework.is_array(value):
+            raise ArgumentError(
+                f"phi must return an array of shape {layout.batch}, computed from z by operations of the framework, "
+                f"not {shown(value)}."
+            )
+        shape = tuple(value.shape)
         if shape != layout.batch:
-            raise ArgumentError(f"phi must give one number for each element, of shape {layout.batch}, not {shape}.")
+            raise ArgumentError(
+                f"phi must return one number for each element of the batch, in an array of shape {layout.batch}, not "
+                f"{shape}.{_on_batches(layout, shape)}"
+            )
         return value
 
     def residual(z: Array, theta: Theta) -> Array:
@@ -49,3 +58,16 @@ def argmin_equation(framework: Framework, phi: UserFunction, layout: Layout, reb
         return pullback(framework.xp.ones_like(value))
 
     return Equation("argmin", residual, objective, phi)
+
+
+def _on_batches(layout: Layout, shape: tuple[int, ...]) -> str:
+    """What is to be said where phi seems to see other batch axes than were given."""
+    own = len(layout.batch)
+    if len(shape) > own and all((*layout.batch, *each)[: len(shape)] == shape for each in layout.shapes):
+        return (
+            f" It looks as if the first {len(shape)} axes of z0 were batch axes: give batch_axes={len(shape)}, or sum "
+            "phi over them."
+        )
+    if len(shape) < own and layout.batch[: len(shape)] == shape:
+        return f" Sum over the axes of an element only, or give batch_axes={len(shape)}."
+    return ""

@@ -61,6 +61,12 @@ class Framework(Protocol):
     def flatten(self, tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
         """The leaves of a tree, and what makes such a tree of leaves."""
 
+    def structure(self, tree: Any) -> Any:
+        """What two trees have in common if they differ in their leaves only; to be compared, and shown."""
+
+    def is_array(self, leaf: Any) -> bool:
+        """Whether it is an array of the framework, with or without derivatives."""
+
     def enter(self, compute: Callable[[Any, Any], Any], z0: Any, theta: Any) -> Any:
         """compute(z0, theta), as a call of a layer begins: arguments that the framework cannot take are refused."""
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from optlayers.errors import ArgumentError
+from optlayers.implicit.checks import check_flag
+from optlayers.implicit.choices import check_settings, settings_of
 from optlayers.implicit.equation import Equation, Problem
 from optlayers.implicit.explanation import explain
 from optlayers.implicit.forms import Rebuild, UserFunction
 from optlayers.implicit.framework import Array, Framework
-from optlayers.implicit.layout import Layout
+from optlayers.implicit.layout import Layout, check_batch_axes
 from optlayers.implicit.linear import AbstractLinearSolver, DenseInverse
 from optlayers.implicit.policy import OnFailure
 from optlayers.implicit.report import LinearInfo
 from optlayers.implicit.settings import Plan, Semantics, Settings, plan
+from optlayers.implicit.shown import shown
+from optlayers.implicit.signatures import refusing_signature
 from optlayers.implicit.solve import solve
 from optlayers.implicit.solvers import AbstractIteration
 from optlayers.implicit.spectral_radius import spectral_radius
@@ -80,6 +84,8 @@ class ImplicitFunction:
         monitor: Callable[[LinearInfo], None] | None = None,
         return_info: bool = False,
     ) -> Any:
+        check_flag(self.name, "return_info", return_info)
+
         def solution(z0: Any, theta: Any) -> Any:
             settings = Settings(
                 solver=solver,
@@ -99,9 +105,10 @@ class ImplicitFunction:
 
     def explain(self, function: UserFunction, z0: Any, theta: Any = (), *, batch_axes: int = 0, **settings: Any) -> str:
         """What such a call does: the equation, the solvers, their tolerances, what is differentiated."""
+        choices = settings_of(self.name, settings)
 
         def explanation(z0: Any, theta: Any) -> str:
-            layout, problem, _, chosen = self.prepare(function, z0, theta, batch_axes, Settings(**settings))
+            layout, problem, _, chosen = self.prepare(function, z0, theta, batch_axes, choices)
             return explain(problem.equation, layout, chosen)
 
         text: str = self.framework.enter(explanation, z0, theta)
@@ -132,12 +139,20 @@ class ImplicitFunction:
 
         return self.framework.enter(radius, z, theta)
 
+    def check(self, batch_axes: int, settings: Mapping[str, Any]) -> None:
+        """Raise `ArgumentError` or `OptionError` for choices that are wrong whatever the function, z0 and theta are."""
+        check_batch_axes(batch_axes)
+        layout = Layout(self.framework, (), ((1,),), lambda leaves: leaves[0], None)
+        equation = self.form(self.framework, lambda z, theta: z, layout, lambda leaves: ())
+        plan(settings_of(self.name, settings), equation, layout.size, SOME_PRECISION)
+
     def prepare(
         self, function: UserFunction, z0: Any, theta: Any, batch_axes: int, settings: Settings
     ) -> tuple[Layout, Problem, Array, Plan]:
         """How z0 lies in one array, the equation, that array, and the complete settings."""
-        if not callable(function):
-            raise ArgumentError(f"a function of z and theta is expected, not {type(function).__name__}.")
+        self._check_function(function)
+        check_settings(self.name, settings)
+        settings = replace(settings, solver=self._constant(settings.solver), backward=self._constant(settings.backward))
         layout = Layout.of(self.framework, z0, batch_axes)
         leaves, rebuild = self.framework.flatten(theta)
         equation = self.form(self.framework, function, layout, rebuild)
@@ -145,3 +160,22 @@ class ImplicitFunction:
         problem, z = self.framework.enclose(Problem(self.framework, equation, tuple(leaves)), initial)
         eps = float(self.framework.xp.finfo(z.dtype).eps)
         return layout, problem, z, plan(settings, equation, layout.size, eps)
+
+    def _constant(self, choice: Any) -> Any:
+        """A solver, whose arrays have no derivatives: they say how z is found, not what it is."""
+        is_solver = isinstance(choice, AbstractIteration | AbstractLinearSolver)
+        return choice.mapped(self.framework.constant) if is_solver else choice
+
+    def _check_function(self, function: Any) -> None:
+        if not callable(function):
+            raise ArgumentError(f"{self.name} takes a function of z and theta first, not {shown(function)}.")
+        signature = refusing_signature(function, 2)
+        if signature is not None:
+            raise ArgumentError(
+                f"{self.name} calls its function with two arguments, z and theta, but {shown(function)} takes "
+                f"{signature}. Several parameters are one tree, theta=(a, b); where no theta is given, it is ()."
+            )
+
+
+SOME_PRECISION = 2.0**-52
+"""That of double precision, where none is known yet."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.elementwise import selected
-from optlayers.implicit.report import DIVERGED, ITERATION_LIMIT, RUNNING, SOLVED, STAGNATED, Info
+from optlayers.implicit.report import DIVERGED, ITERATION_LIMIT, NOT_FINITE, RUNNING, SOLVED, STAGNATED, Info
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.stopping import largest, stop_of
 
@@ -103,6 +103,7 @@ def _judge(problem: Problem, solver: AbstractIteration, at: Progress, norm: Arra
         status = xp.where(at.since_smallest >= solver.patience, STAGNATED, status)
     status = solver.verdict(problem, at.residual, memory, status)
     status = xp.where(~xp.isfinite(norm) | (norm > solver.divergence * at.first), DIVERGED, status)
+    status = xp.where(xp.isfinite(at.first), status, NOT_FINITE)
     status = xp.where(norm <= bound, SOLVED, status)
     status = xp.where(info.status == RUNNING, status, info.status)
     return info._replace(status=status)

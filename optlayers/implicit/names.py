@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from optlayers.errors import OptionError
+from optlayers.implicit.shown import shown
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -16,4 +17,4 @@ def member_of(choices: type[Choice], option: str, choice: Any) -> Choice:
         return choices(choice)
     except ValueError:
         names = ", ".join(f'"{each.value}"' for each in choices)
-        raise OptionError(f"{option}={choice!r} does not exist; the choices are {names}.") from None
+        raise OptionError(f"{option}={shown(choice)} does not exist; the choices are {names}.") from None

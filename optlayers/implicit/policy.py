@@ -16,7 +16,7 @@ from optlayers.errors import (
     ElementFailure,
     SingularWarning,
 )
-from optlayers.implicit.report import DOUBT, INACCURATE, STATUSES, Info, LinearInfo
+from optlayers.implicit.report import DOUBT, INACCURATE, NOT_FINITE, STATUSES, Info, LinearInfo
 from optlayers.user_warning import warn_user
 
 
@@ -84,6 +84,8 @@ def _failure(info: Info | LinearInfo, index: tuple[int, ...]) -> ElementFailure:
         if info.status[index] == INACCURATE and change > DOUBT:
             amount = f"changes by {change:.0%}" if np.isfinite(change) else "is undetermined"
             detail += f"; the derivative {amount} within the accuracy of z"
+    elif info.status[index] == NOT_FINITE:
+        detail = "F is infinite or NaN at z0; z0 or theta may hold such numbers, or z0 lie where F has no value"
     elif info.contraction[index] >= 1:
         detail += f", which grew by {info.contraction[index]:.3g} an iteration: no contraction"
     return ElementFailure(index, STATUSES[info.status[index]], detail)

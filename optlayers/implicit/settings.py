@@ -14,7 +14,6 @@ from optlayers.implicit.names import member_of
 from optlayers.implicit.policy import OnFailure, Policy
 from optlayers.implicit.rule import Rule
 from optlayers.implicit.solvers import AbstractIteration, linear_solver_of, solver_of
-from optlayers.implicit.stopping import check_count
 from optlayers.user_warning import warn_user
 
 
@@ -147,8 +146,6 @@ def _check_semantics(settings: Settings, semantics: Semantics, solver: AbstractI
         raise OptionError(f'backward= belongs to differentiate="implicit"; "{semantics.value}" has no use for it.')
     if semantics is not Semantics.UNROLLED and (settings.last is not None or settings.checkpoint):
         raise OptionError('last= and checkpoint= belong to differentiate="unrolled".')
-    if settings.last is not None:
-        check_count(semantics.value, "last", settings.last)
     if semantics is Semantics.UNROLLED and not solver.differentiable_steps:
         raise OptionError(
             f'{solver.name} has no steps that could be differentiated; take differentiate="implicit" or another solver.'

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from optlayers.implicit.checks import check_count
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
-from optlayers.implicit.stopping import check_count, length
+from optlayers.implicit.stopping import length
 
 
 def spectral_radius(problem: Problem, z: Array, iterations: int = 100) -> Array:
@@ -17,7 +18,7 @@ def spectral_radius(problem: Problem, z: Array, iterations: int = 100) -> Array:
 
     iterations: the number of products with A, 2 at least.
     """
-    check_count("spectral_radius", "iterations", iterations)
+    check_count("spectral_radius", "iterations", iterations, 2)
     xp, framework = problem.xp, problem.framework
     problem, z = problem.constant(), framework.constant(z)
     _, product = framework.linearize(problem.residual, z)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, final
 
-from optlayers.errors import OptionError
 from optlayers.implicit.framework import Array
 from optlayers.implicit.names import member_of
 
@@ -34,19 +33,6 @@ class Stop(Enum):
 def stop_of(choice: Stop | str) -> Stop:
     """The rule of a name. Raises `OptionError` for one that does not exist."""
     return member_of(Stop, "stop", choice)
-
-
-def check_limits(name: str, tolerance: float, max_iterations: int) -> None:
-    """Raise `OptionError` unless the tolerance is positive and the limit at least one."""
-    if not tolerance > 0:
-        raise OptionError(f"{name}(tolerance={tolerance!r}): a positive number is expected.")
-    check_count(name, "max_iterations", max_iterations)
-
-
-def check_count(name: str, field: str, value: int) -> None:
-    """Raise `OptionError` unless the value of a solver's field is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{name}({field}={value!r}): a positive integer is expected.")
 
 
 def largest(xp: Any, r: Array) -> Array:

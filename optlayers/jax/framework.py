@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optlayers.errors import ArgumentError
+from optlayers.errors import ArgumentError, CaptureError
 from optlayers.implicit import AbstractIteration, AbstractLinearSolver, Equation, Info, Policy, Problem, Rule
 from optlayers.jax import elimination, implicit_primitives
 from optlayers.jax.meshes import aligned, alike, of_type, varying, varying_of
@@ -78,6 +78,12 @@ class JaxFramework:
 
         return [jnp.asarray(leaves[place]) for place in places], rebuild
 
+    def structure(self, tree: Any) -> Any:
+        return jax.tree.structure(tree)
+
+    def is_array(self, leaf: Any) -> bool:
+        return isinstance(leaf, jax.Array)
+
     def enter(self, compute: Callable[[Any, Any], Any], z0: Any, theta: Any) -> Any:
         return compute(z0, theta)
 
@@ -108,7 +114,13 @@ class JaxFramework:
         return implicit_primitives.judge(value, info, policy)
 
     def solve(self, problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule) -> tuple[jax.Array, Info]:
-        return implicit_primitives.solve(problem, z, solver, rule)
+        try:
+            return implicit_primitives.solve(problem, z, solver, rule)
+        except jax.errors.UnexpectedTracerError as error:
+            raise CaptureError(
+                "a function that was given as a solver, or to Preconditioner, takes from outside a value that needs a "
+                "derivative. It has none by a solver: give the function jax.lax.stop_gradient(value) in its place."
+            ) from error
 
     def linear_solve(self, problem: Problem, z: jax.Array, rhs: jax.Array, method: AbstractLinearSolver) -> jax.Array:
         return implicit_primitives.step(problem, z, rhs, method)

@@ -82,18 +82,26 @@ def without_failures(value: jax.Array, info: Info | LinearInfo, policy: Policy) 
 def solve(problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule) -> tuple[jax.Array, Info]:
     """The solution from z, differentiable in theta."""
 
+    held: list[Any] = []
+    for each in (solver, rule.backward):
+        each.mapped(lambda array: held.append(array) or array)  # type: ignore[func-returns-value]
+
+    def solvers(held: list[Any]) -> tuple[AbstractIteration, AbstractLinearSolver]:
+        arrays = iter(held)
+        return solver.mapped(lambda _: next(arrays)), rule.backward.mapped(lambda _: next(arrays))
+
     @jax.custom_jvp
-    def solution(z: jax.Array, theta: tuple[Any, ...]) -> tuple[jax.Array, Info]:
-        found, info = run(problem.at(theta), solver, z)
+    def solution(z: jax.Array, theta: tuple[Any, ...], held: list[Any]) -> tuple[jax.Array, Info]:
+        found, info = run(problem.at(theta), solvers(held)[0], z)
         return review(found, info, rule.forward_policy), info
 
     @partial(solution.defjvp, symbolic_zeros=True)
     def derivative(primals: Any, tangents: Any) -> tuple[Any, Any]:
-        start, theta = primals
+        start, theta, held = primals
         moved = [place for place, tangent in enumerate(tangents[1]) if not isinstance(tangent, SymbolicZero)]
         if any(place >= len(theta) - problem.captured for place in moved):
             raise CaptureError(captured(problem, "needs a derivative", MODULES, _is_traced))
-        found, info = solution(start, theta)
+        found, info = solution(start, theta, held)
 
         def residual(chosen: list[Any]) -> jax.Array:
             every = list(theta)
@@ -105,12 +113,12 @@ def solve(problem: Problem, z: jax.Array, solver: AbstractIteration, rule: Rule)
         chosen, along = [theta[place] for place in moved], [tangents[1][place] for place in moved]
         _, d_residual = jax.jvp(residual, (chosen,), (along,))
         failed = ~info.solved if rule.forward_policy.on_failure is OnFailure.NAN else None
-        policy = rule.backward_policy
-        d_found = linear_solve(problem.at(theta), found, -d_residual, rule.backward, policy, policy, failed)
+        method, policy = solvers(held)[1], rule.backward_policy
+        d_found = linear_solve(problem.at(theta), found, -d_residual, method, policy, policy, failed)
         d_found = d_found + without_failures(jnp.zeros_like(found), info, rule.forward_policy)
         return (found, info), (d_found, jax.tree.map(lambda array: zero_from_primal(array, symbolic_zeros=True), info))
 
-    z, info = solution(z, problem.theta)
+    z, info = solution(z, problem.theta, held)
     # A sum, so that the cotangents of failures reach the rule, and make NaN of what depends on them.
     return z + without_failures(jnp.zeros_like(z), info, rule.forward_policy), info
 

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias, final
 import jax
 import optimistix
 
+from optlayers.implicit.checks import check_count, check_kind
+
 RootFinder: TypeAlias = optimistix.AbstractRootFinder[Any, Any, Any, Any]
 LeastSquaresSolver: TypeAlias = optimistix.AbstractLeastSquaresSolver[Any, Any, Any, Any]
 
@@ -27,6 +29,15 @@ class Optimistix:
         optimistix.AbstractRootFinder[Any, Any, Any, Any] | optimistix.AbstractLeastSquaresSolver[Any, Any, Any, Any]
     )
     max_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        kinds = (optimistix.AbstractRootFinder, optimistix.AbstractLeastSquaresSolver)
+        expected = (
+            "a root finder or least-squares solver of optimistix, as an object such as "
+            "optimistix.Newton(rtol=1e-9, atol=1e-9),"
+        )
+        check_kind("Optimistix", "solver", self.solver, kinds, expected)
+        check_count("Optimistix", "max_steps", self.max_steps)
 
     def __call__(self, F: Callable[[jax.Array], jax.Array], z0: jax.Array) -> jax.Array:
         """z with F(z) = 0, from z0."""

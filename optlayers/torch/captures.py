@@ -9,7 +9,7 @@ import torch.autograd.forward_ad as forward_ad
 
 from optlayers.errors import CaptureError
 from optlayers.implicit import Problem, captured
-from optlayers.torch.wrapped import is_mapped, layers, levels
+from optlayers.torch.wrapped import is_batched, layers, levels
 
 
 def check_captures(problem: Problem, z: torch.Tensor) -> torch.Tensor:
@@ -34,7 +34,7 @@ def check_captures(problem: Problem, z: torch.Tensor) -> torch.Tensor:
 
 def _needs_derivative(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and any(
-        layer.requires_grad or (not is_mapped(layer) and forward_ad.unpack_dual(layer).tangent is not None)
+        layer.requires_grad or (not is_batched(layer) and forward_ad.unpack_dual(layer).tangent is not None)
         for layer in layers(value)
     )
 

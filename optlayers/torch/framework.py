@@ -21,7 +21,7 @@ from optlayers.implicit import (
 from optlayers.torch import implicit_primitives, products
 from optlayers.torch.captures import check_captures
 from optlayers.torch.precision import full_precision, is_autocast, is_narrow, widened
-from optlayers.torch.wrapped import is_transformed, numbers, uncompiled
+from optlayers.torch.wrapped import is_mapped, is_transformed, numbers, uncompiled
 
 Function = Callable[[Any], Any]
 
@@ -84,6 +84,12 @@ class TorchFramework:
         leaves, structure = pytree.tree_flatten(tree)
         return leaves, lambda leaves: pytree.tree_unflatten(list(leaves), structure)
 
+    def structure(self, tree: Any) -> Any:
+        return pytree.tree_structure(tree)
+
+    def is_array(self, leaf: Any) -> bool:
+        return isinstance(leaf, torch.Tensor)
+
     @uncompiled
     def enter(self, compute: Callable[[Any, Any], Any], z0: Any, theta: Any) -> Any:
         leaves = pytree.tree_leaves(z0)
@@ -112,6 +118,8 @@ class TorchFramework:
     def solve(
         self, problem: Problem, z: torch.Tensor, solver: AbstractIteration, rule: Rule
     ) -> tuple[torch.Tensor, Info]:
+        for each in (solver, rule.backward):
+            each.mapped(_unmapped)
         found, info = implicit_primitives.solve(problem, z, solver, rule)
         # A function that branches on z may take from outside at the solution what it did not take at z0.
         check_captures(problem, found)
@@ -121,6 +129,16 @@ class TorchFramework:
         self, problem: Problem, z: torch.Tensor, rhs: torch.Tensor, method: AbstractLinearSolver
     ) -> torch.Tensor:
         return implicit_primitives.step(problem, z, rhs, method)
+
+
+def _unmapped(array: Any) -> Any:
+    """The array. Raises `OptionError` where `vmap` maps it, which does not reach into solvers."""
+    if isinstance(array, torch.Tensor) and is_mapped(array):
+        raise OptionError(
+            "an array of a solver (Bisection's low= or high=, or a preconditioner) is mapped by vmap, which "
+            "does not reach into solvers: give z0 batch axes (batch_axes=), and the solver arrays that have them."
+        )
+    return array
 
 
 def check_initial(leaf: Any) -> None:

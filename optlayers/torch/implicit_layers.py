@@ -11,6 +11,8 @@ from torch.utils import _pytree as pytree
 
 from optlayers.errors import ArgumentError
 from optlayers.implicit import ImplicitFunction, Info, OnFailure, Semantics, Settings
+from optlayers.implicit.cells import check_cell, check_inputs
+from optlayers.implicit.shown import shown
 from optlayers.torch import implicit_operators
 from optlayers.torch.implicit import fixed_point
 from optlayers.torch.implicit_primitives import cotangents
@@ -32,6 +34,13 @@ class AbstractImplicitLayer(torch.nn.Module, abc.ABC):
     def __init__(
         self, implicit: ImplicitFunction, cell: Callable[..., Any], batch_axes: int, settings: dict[str, Any]
     ) -> None:
+        if not isinstance(implicit, ImplicitFunction) or implicit.framework is not fixed_point.framework:
+            raise ArgumentError(
+                f"ImplicitLayer takes root, fixed_point or argmin of optlayers.torch first, and then the cell, not "
+                f"{shown(implicit)}."
+            )
+        check_cell(cell)
+        implicit.check(batch_axes, settings)
         super().__init__()
         self.implicit = implicit
         self.cell = cell
@@ -58,6 +67,7 @@ class AbstractImplicitLayer(torch.nn.Module, abc.ABC):
 
     def explain(self, *inputs: Any, z0: Any = None) -> str:
         """What a call does: the equation, the solvers, their tolerances, what is differentiated."""
+        check_inputs(self.cell, inputs)
         z0, theta = self._start(inputs, z0), _with_copied_buffers(self._theta(inputs))
         return self.implicit.explain(self._function, z0, theta, batch_axes=self.batch_axes, **self._choices())
 
@@ -68,6 +78,7 @@ class AbstractImplicitLayer(torch.nn.Module, abc.ABC):
 
     def solve(self, z0: Any, theta: Any) -> tuple[Any, Info]:
         """z and how it was found, from z0, at (parameters, buffers, inputs)."""
+        check_inputs(self.cell, theta[-1])
         z, info = self.implicit(
             self._function,
             z0,

@@ -33,15 +33,20 @@ def levels(tensor: torch.Tensor) -> set[int]:
     }
 
 
+def is_batched(tensor: torch.Tensor) -> bool:
+    """Whether the innermost transformation that the tensor is in is a `vmap`."""
+    batched: bool = _functorch.is_batchedtensor(tensor)
+    return batched
+
+
 def is_mapped(tensor: torch.Tensor) -> bool:
-    """Whether the innermost transformation that the tensor is in is a `vmap`; what it wraps may be in others."""
-    mapped: bool = _functorch.is_batchedtensor(tensor)
-    return mapped
+    """Whether one of them is."""
+    return any(is_batched(layer) for layer in layers(tensor))
 
 
 def numbers(tensor: torch.Tensor) -> np.ndarray:
     """The tensor's numbers, with the axes of `vmap` in front."""
-    axes = [_functorch.maybe_get_bdim(layer) for layer in layers(tensor) if _functorch.is_batchedtensor(layer)]
+    axes = [_functorch.maybe_get_bdim(layer) for layer in layers(tensor) if is_batched(layer)]
     *_, innermost = layers(tensor)
     with temporarily_clear_interpreter_stack():
         array = innermost.detach().cpu().numpy()

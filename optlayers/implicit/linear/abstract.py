@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, final
 
+from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_count, check_kind, check_positive, with_plain_numbers
 from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.preconditioner import AbstractPreconditioner
 from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import LinearInfo
-from optlayers.implicit.stopping import Stop, check_limits, stop_of
+from optlayers.implicit.shown import chosen
+from optlayers.implicit.stopping import Stop, stop_of
 
 
 @final
@@ -26,7 +29,7 @@ class LinearSolution(NamedTuple):
     inverse: Callable[[Array, bool], Array] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AbstractLinearSolver(abc.ABC):
     """A method for A u = rhs, with its settings.
 
@@ -46,9 +49,26 @@ class AbstractLinearSolver(abc.ABC):
     symmetric_only: ClassVar[bool] = False
     """Whether it solves symmetric systems only."""
 
+    preconditioned: ClassVar[bool] = True
+    """Whether it uses a preconditioner."""
+
     def __post_init__(self) -> None:
-        check_limits(type(self).__name__, self.tolerance, self.max_iterations)
+        with_plain_numbers(self)
+        name = type(self).__name__
+        check_positive(name, "tolerance", self.tolerance)
+        check_count(name, "max_iterations", self.max_iterations)
         stop_of(self.stop)
+        if self.preconditioner is not None:
+            expected = "None, Preconditioner(function), or the result of root.neighbour(F, z, theta)"
+            check_kind(name, "preconditioner", self.preconditioner, AbstractPreconditioner, expected)
+            if not self.preconditioned:
+                raise OptionError(
+                    f"{name}(preconditioner=): {name} uses no preconditioner; leave it out, or take a Krylov method, "
+                    "such as GMRES(preconditioner=...)."
+                )
+
+    def __repr__(self) -> str:
+        return chosen(self)
 
     @abc.abstractmethod
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
@@ -58,6 +78,16 @@ class AbstractLinearSolver(abc.ABC):
         """The norm of the residual at which a system is solved, given |rhs| and |u|."""
         rule = stop_of(self.stop).bound(self.tolerance, first, size)
         return xp.maximum(rule, ROUNDING * xp.finfo(first.dtype).eps * first)
+
+    def mapped(self, function: Function) -> AbstractLinearSolver:
+        """The same, with what the function makes of each of its arrays in their place."""
+        if self.preconditioner is None:
+            return self
+        return replace(self, preconditioner=self.preconditioner.mapped(function))
+
+    def ends(self, bound: str) -> str:
+        """In words, where it stops, given the bound of the residual."""
+        return f"solved where {bound}"
 
     def approximate_inverse(self, operator: LinearOperator, transpose: bool = False) -> Function:
         """r -> M^-1 r for the preconditioner M of A, or M^-T r if `transpose`; r itself without one."""

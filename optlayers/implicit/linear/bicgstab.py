@@ -30,7 +30,7 @@ class Biconjugate(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BiCGStab(AbstractLinearSolver):
     """The residual is (I - w_k A) ... (I - w_1 A) times that of biconjugate gradients, each w_k chosen to make it small
     (van der Vorst 1992).

@@ -31,7 +31,7 @@ class Directions(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ConjugateGradients(AbstractLinearSolver):
     """u in span{r, A r, ...} that minimises u'A u / 2 - rhs'u, for symmetric positive definite A (Hestenes and Stiefel
     1952); with a preconditioner, which must be positive definite too, in span{M^-1 r, M^-1 A M^-1 r, ...}.

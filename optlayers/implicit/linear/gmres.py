@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, final
 
+from optlayers.implicit.checks import check_count
 from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.elementwise import advanced, counter, nothing, quotient
 from optlayers.implicit.linear.refinement import Going, Pass, refined
 from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import NUMERICAL_ERROR, SINGULAR
-from optlayers.implicit.stopping import check_count, length
+from optlayers.implicit.stopping import length
 
 
 @final
@@ -33,7 +34,7 @@ class Arnoldi(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class GMRES(AbstractLinearSolver):
     """u = M^-1 y with y in span{r, A M^-1 r, ...} that minimises |rhs - A u| (Saad and Schultz 1986).
 

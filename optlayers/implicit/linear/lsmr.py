@@ -51,7 +51,7 @@ class Bidiagonal(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LSMR(AbstractLinearSolver):
     """MINRES on A'A u = A'rhs by the bidiagonalisation of A (Fong and Saunders 2011).
 

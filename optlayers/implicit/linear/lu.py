@@ -16,7 +16,7 @@ from optlayers.implicit.stopping import length
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LU(AbstractLinearSolver):
     """A is formed, by n products, and factored; its solutions are refined once.
 
@@ -26,10 +26,11 @@ class LU(AbstractLinearSolver):
     tolerance; above 1/eps, and where a pivot vanishes, it is SINGULAR; where A or rhs is not finite, DIVERGED. None of
     these spoils other elements of the batch.
 
-    max_iterations and preconditioner are not used. The iterations reported are the n products.
+    There can be no preconditioner, and max_iterations is not used. The iterations reported are the n products.
     """
 
     name: ClassVar[str] = "LU"
+    preconditioned: ClassVar[bool] = False
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp, matrix = operator.xp, operator.matrix()

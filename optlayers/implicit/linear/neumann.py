@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
 
+from optlayers.implicit.checks import check_count
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.elementwise import advanced, counter, scaled
 from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import DIVERGED, INACCURATE, SOLVED, LinearInfo
-from optlayers.implicit.stopping import check_count, length
+from optlayers.implicit.stopping import length
 
 
 @final
@@ -23,7 +24,7 @@ class Series(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Neumann(AbstractLinearSolver):
     """u = sum of (I - A)^k rhs over k < terms, the Neumann series of A^-1 rhs, truncated: an approximation, by choice.
     For a fixed point z = g(z), I - A is the derivative of g. With a preconditioner, A M^-1 stands for A, and
@@ -46,6 +47,9 @@ class Neumann(AbstractLinearSolver):
     def __post_init__(self) -> None:
         AbstractLinearSolver.__post_init__(self)
         check_count("Neumann", "terms", self.terms)
+
+    def ends(self, bound: str) -> str:
+        return f"truncated: the sum of {self.terms} terms, or fewer where {bound}; not exact"
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp = operator.xp

@@ -32,7 +32,7 @@ class NormalDirections(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class NormalConjugateGradients(AbstractLinearSolver):
     """Conjugate gradients on A'A u = A'rhs, without forming A'A (CGNR; Hestenes and Stiefel 1952).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from optlayers.implicit.checks import check_positive
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.elementwise import counter
@@ -14,7 +15,7 @@ from optlayers.implicit.stopping import length
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class OneStep(AbstractLinearSolver):
     """u = scale rhs, the first step of v <- v - scale (A v - rhs) from 0: the derivative of one step z - scale F(z).
 
@@ -22,7 +23,7 @@ class OneStep(AbstractLinearSolver):
     step contracts, |A u - rhs| < |rhs|, it is what was asked for: SOLVED. Where it does not, u is no better than 0:
     DIVERGED.
 
-    tolerance, stop, max_iterations and preconditioner are not used.
+    tolerance, stop and max_iterations are not used, and there can be no preconditioner.
 
     Source: Bolte, Pauwels, Vaiter (2023), One-step differentiation of iterative algorithms.
     """
@@ -31,6 +32,14 @@ class OneStep(AbstractLinearSolver):
     scale: float = 1.0
 
     name: ClassVar[str] = "one step"
+    preconditioned: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        AbstractLinearSolver.__post_init__(self)
+        check_positive("OneStep", "scale", abs(self.scale))
+
+    def ends(self, bound: str) -> str:
+        return "which must contract: |J u - rhs| < |rhs|"
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp, u = operator.xp, self.scale * rhs

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
-from optlayers.implicit.framework import Array
+from optlayers.errors import ArgumentError
+from optlayers.implicit.checks import check_function, wrong
+from optlayers.implicit.framework import Array, Function
+from optlayers.implicit.shown import shown
 
 
 class AbstractPreconditioner(abc.ABC):
@@ -16,6 +19,10 @@ class AbstractPreconditioner(abc.ABC):
     It changes how fast a system is solved, not what is returned; but for singular systems, where the solution has
     minimum |M u| in place of |u|.
     """
+
+    def mapped(self, function: Function) -> AbstractPreconditioner:
+        """The same, with what the function makes of each of its arrays in their place."""
+        return self
 
     @abc.abstractmethod
     def apply(self, xp: Any, r: Array, transpose: bool) -> Array:
@@ -29,8 +36,21 @@ class Preconditioner(AbstractPreconditioner):
 
     function: Callable[[Array, bool], Array]
 
+    def __post_init__(self) -> None:
+        check_function("Preconditioner", "function", self.function, ("r", "transpose"))
+
+    def __repr__(self) -> str:
+        return f"Preconditioner({shown(self.function)})"
+
     def apply(self, xp: Any, r: Array, transpose: bool) -> Array:
-        return self.function(r, transpose)
+        result = self.function(r, transpose)
+        shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", None)
+        if shape != r.shape or dtype != r.dtype:
+            raise ArgumentError(
+                f"the function of Preconditioner must return an array like r, of shape {tuple(r.shape)} and type "
+                f"{r.dtype}, not {shown(result)} of type {dtype}."
+            )
+        return result
 
 
 @final
@@ -43,11 +63,27 @@ class DenseInverse(AbstractPreconditioner):
 
     inverse: Array
 
+    def __post_init__(self) -> None:
+        shape = tuple(getattr(self.inverse, "shape", ()))
+        if len(shape) < 2 or shape[-1] != shape[-2]:
+            raise wrong("DenseInverse", "inverse", self.inverse, "an array of matrices (*B, n, n)")
+
+    def __repr__(self) -> str:
+        return f"DenseInverse({shown(self.inverse)})"
+
     @classmethod
     def of(cls, xp: Any, matrix: Array) -> DenseInverse:
         """That of matrices (*B, n, n), with the framework's array namespace xp. They must not be singular."""
         return cls(xp.linalg.inv(matrix))
 
+    def mapped(self, function: Function) -> DenseInverse:
+        return DenseInverse(function(self.inverse))
+
     def apply(self, xp: Any, r: Array, transpose: bool) -> Array:
+        if self.inverse.shape[-1] != r.shape[-1]:
+            raise ArgumentError(
+                f"the preconditioner is the inverse of a matrix of {self.inverse.shape[-1]} rows, but the system has "
+                f"{r.shape[-1]} unknowns: take root.neighbour(F, z, theta) of the same equation."
+            )
         inverse = xp.moveaxis(self.inverse, -1, -2) if transpose else self.inverse
         return (inverse @ r[..., None])[..., 0]

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_at_least, check_count, check_positive, with_plain_numbers
 from optlayers.implicit.equation import Problem
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
-from optlayers.implicit.stopping import Stop, check_count, check_limits, stop_of
+from optlayers.implicit.shown import chosen
+from optlayers.implicit.stopping import Stop, stop_of
 
 Memory = tuple[Array, ...]
 """What an iteration remembers from one step to the next: arrays with the batch axes first."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AbstractIteration(abc.ABC):
     """An iteration for F(z) = 0, with its settings.
 
@@ -44,22 +46,30 @@ class AbstractIteration(abc.ABC):
     """Whether it needs the objective phi of an argmin."""
 
     def __post_init__(self) -> None:
-        check_limits(type(self).__name__, 1.0 if self.tolerance is None else self.tolerance, self.max_iterations)
+        with_plain_numbers(self)
+        name = type(self).__name__
+        if self.tolerance is not None:
+            check_positive(name, "tolerance", self.tolerance)
+        check_count(name, "max_iterations", self.max_iterations)
         stop_of(self.stop)
+        check_at_least(name, "divergence", self.divergence, 1.0, infinite=True)
         if self.patience is not None:
-            check_count(type(self).__name__, "patience", self.patience)
+            check_count(name, "patience", self.patience)
+
+    def __repr__(self) -> str:
+        return chosen(self)
+
+    def mapped(self, function: Function) -> AbstractIteration:
+        """The same, with what the function makes of each of its arrays in their place."""
+        return self
 
     def tolerance_at(self, eps: float) -> float:
         """The tolerance for numbers of precision eps."""
         return eps ** (2 / 3) if self.tolerance is None else self.tolerance
 
     def check(self, problem: Problem, z: Array) -> None:
-        """Raise `OptionError` where the iteration cannot solve such a problem."""
-        if self.minimizes and problem.equation.objective is None:
-            raise OptionError(
-                f"{type(self).__name__} minimises; it solves argmin only, not {problem.equation.kind}. Take another "
-                "solver, such as Newton(), Broyden() or Anderson()."
-            )
+        """Raise `OptionError` where the iteration cannot solve a problem of such a shape."""
+        return
 
     @abc.abstractmethod
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:

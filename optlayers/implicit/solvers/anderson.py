@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_at_least, check_count, check_positive
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array, Framework
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
-from optlayers.implicit.stopping import check_count, inner, largest, length
+from optlayers.implicit.stopping import inner, largest, length
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Anderson(AbstractIteration):
     """z <- z - damping r - (dZ - damping dR) gamma, r = F(z), gamma the minimiser of |r - dR gamma|, where the columns
     of dZ and dR are the last changes of z and of r: type II.
@@ -47,12 +47,9 @@ class Anderson(AbstractIteration):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("Anderson", "depth", self.depth)
-        if not self.damping > 0:
-            raise OptionError(f"Anderson(damping={self.damping!r}): a positive number is expected.")
-        if not self.regularization >= 0:
-            raise OptionError(f"Anderson(regularization={self.regularization!r}): a number from 0 is expected.")
-        if not self.growth >= 1:
-            raise OptionError(f"Anderson(growth={self.growth!r}): a number from 1 is expected.")
+        check_positive("Anderson", "damping", self.damping)
+        check_at_least("Anderson", "regularization", self.regularization, 0.0)
+        check_at_least("Anderson", "growth", self.growth, 1.0, infinite=True)
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         xp, none = problem.xp, empty(problem.xp, z, min(self.depth, z.shape[-1]))

@@ -9,6 +9,7 @@ from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.conjugate_gradients import ConjugateGradients
 from optlayers.implicit.linear.gmres import GMRES
 from optlayers.implicit.linear.lu import FORMED_BY_DEFAULT, LU
+from optlayers.implicit.shown import shown
 from optlayers.implicit.solvers.abstract import AbstractIteration
 from optlayers.implicit.solvers.iterated import Iterated
 
@@ -37,6 +38,6 @@ def linear_solver_of(choice: Any, symmetric: bool, size: int) -> AbstractLinearS
             raise OptionError(f"backward={choice.name} solves symmetric systems only, those of argmin.")
         return choice
     raise OptionError(
-        f"backward={choice!r} is no solver of linear systems: an object such as LU() or GMRES(), or an iteration, such "
-        "as FixedPointIteration(), is expected."
+        f"backward={shown(choice)} is no solver of linear systems: an object such as LU() or GMRES(), or an "
+        "iteration, such as FixedPointIteration(), is expected."
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 from optlayers.errors import OptionError
+from optlayers.implicit.checks import is_number, wrong
 from optlayers.implicit.equation import Problem
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.report import DIVERGED, INACCURATE, NO_SIGN_CHANGE
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Bisection(AbstractIteration):
     """A root of one unknown in an interval: F(low) F(high) <= 0 always, and the interval is halved in each step.
 
@@ -23,7 +24,7 @@ class Bisection(AbstractIteration):
     INACCURATE, a solution with a warning, since no z is better: F is too steep for the tolerance, or jumps; but as
     DIVERGED where |F| is larger than at both ends of the first interval: F has a pole.
 
-    low, high: the interval, numbers or arrays that broadcast to the batch *B.
+    low, high: the interval, numbers or arrays that broadcast to the batch *B; nothing is differentiated by them.
     """
 
     low: Any
@@ -31,6 +32,16 @@ class Bisection(AbstractIteration):
 
     name: ClassVar[str] = "bisection"
     differentiable_steps: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, end in (("low", self.low), ("high", self.high)):
+            if not is_number(end) and not hasattr(end, "dtype"):
+                raise wrong("Bisection", name, end, "a finite number, or an array that broadcasts to the batch,")
+
+    def mapped(self, function: Function) -> Bisection:
+        low, high = (function(end) if hasattr(end, "dtype") else end for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
 
     def check(self, problem: Problem, z: Array) -> None:
         if z.shape[-1] != 1:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_at_least, check_between, check_count, is_number, wrong
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
-from optlayers.implicit.stopping import check_count, inner, largest
+from optlayers.implicit.stopping import inner, largest
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Broyden(AbstractIteration):
     """z <- z - H F(z), where H = scale I + sum_i u_i v_i' and H y = s for the last change s of z and y of F(z).
 
@@ -47,12 +47,10 @@ class Broyden(AbstractIteration):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("Broyden", "depth", self.depth)
-        if not self.scale != 0:
-            raise OptionError(f"Broyden(scale={self.scale!r}): a number other than zero is expected.")
-        if not 0 < self.safety < 1:
-            raise OptionError(f"Broyden(safety={self.safety!r}): a number between 0 and 1 is expected.")
-        if not self.growth >= 1:
-            raise OptionError(f"Broyden(growth={self.growth!r}): a number from 1 is expected.")
+        if not is_number(self.scale) or self.scale == 0:
+            raise wrong("Broyden", "scale", self.scale, "a number other than zero")
+        check_between("Broyden", "safety", self.safety, 0.0, 1.0)
+        check_at_least("Broyden", "growth", self.growth, 1.0, infinite=True)
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         xp, none = problem.xp, empty(problem.xp, z, self.depth)

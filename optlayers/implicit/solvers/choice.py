@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from optlayers.errors import OptionError
+from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.gmres import GMRES
 from optlayers.implicit.linear.lu import FORMED_BY_DEFAULT
+from optlayers.implicit.shown import shown
 from optlayers.implicit.solvers.abstract import AbstractIteration
 from optlayers.implicit.solvers.anderson import Anderson
 from optlayers.implicit.solvers.custom import Custom
@@ -26,11 +28,21 @@ def solver_of(choice: Any, kind: str, size: int) -> AbstractIteration:
             return Newton() if size <= FORMED_BY_DEFAULT else Newton(linear=GMRES())
         return Anderson() if kind == "fixed_point" else LBFGS()
     if isinstance(choice, AbstractIteration):
+        if choice.minimizes and kind != "argmin":
+            raise OptionError(
+                f"{type(choice).__name__} minimises; it solves argmin only, not {kind}. Take another solver, such as "
+                "Newton(), Broyden() or Anderson()."
+            )
         return choice
     if callable(choice) and not isinstance(choice, type):
         return Custom(function=choice)
+    if isinstance(choice, AbstractLinearSolver):
+        raise OptionError(
+            f"solver={shown(choice)} solves linear systems; give it as backward= for derivatives, or take "
+            f"Newton(linear={shown(choice)})."
+        )
     raise OptionError(
-        f"solver={choice!r} is no solver; give one of {_NAMES} as an object, such as Newton(tolerance=1e-8), or a "
+        f"solver={shown(choice)} is no solver; give one of {_NAMES} as an object, such as Newton(tolerance=1e-8), or a "
         "function (F, z0) -> z."
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from optlayers.errors import ArgumentError
+from optlayers.implicit.checks import check_function
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.report import UNSOLVED
@@ -14,7 +15,7 @@ from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Custom(AbstractIteration):
     """z = function(F, z0), for a function that finds z (*B, n) with F(z) = 0 from z0 (*B, n).
 
@@ -30,6 +31,10 @@ class Custom(AbstractIteration):
 
     name: ClassVar[str] = "the given function"
     differentiable_steps: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_function("Custom", "function", self.function, ("F", "z0"))
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         return (residual[..., 0] != residual[..., 0],)

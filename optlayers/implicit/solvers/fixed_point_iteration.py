@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_positive
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
@@ -14,7 +14,7 @@ from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FixedPointIteration(AbstractIteration):
     """z <- z - damping F(z); for F = z - g(z), z <- (1 - damping) z + damping g(z).
 
@@ -28,8 +28,7 @@ class FixedPointIteration(AbstractIteration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.damping > 0:
-            raise OptionError(f"FixedPointIteration(damping={self.damping!r}): a positive number is expected.")
+        check_positive("FixedPointIteration", "damping", self.damping)
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         return ()

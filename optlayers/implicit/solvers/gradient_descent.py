@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_kind, check_positive, is_number, wrong
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
@@ -17,7 +18,7 @@ from optlayers.implicit.stopping import inner
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class GradientDescent(AbstractIteration):
     """z <- z - t grad phi, for argmin.
 
@@ -41,10 +42,11 @@ class GradientDescent(AbstractIteration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.step_length is not None and not self.step_length > 0:
-            raise OptionError(f"GradientDescent(step_length={self.step_length!r}): a positive number is expected.")
-        if not 0 <= self.memory < 1:
-            raise OptionError(f"GradientDescent(memory={self.memory!r}): a number from 0 and below 1 is expected.")
+        if self.step_length is not None:
+            check_positive("GradientDescent", "step_length", self.step_length)
+        if not is_number(self.memory) or not 0 <= self.memory < 1:
+            raise wrong("GradientDescent", "memory", self.memory, "a number from 0 and below 1")
+        check_kind("GradientDescent", "search", self.search, LineSearch, "a line search, such as LineSearch(),")
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         if self.step_length is not None:

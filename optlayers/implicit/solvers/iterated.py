@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import final
 
+from optlayers.implicit.checks import check_kind
 from optlayers.implicit.equation import Equation, Problem, Theta
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.iteration import run
 from optlayers.implicit.linear.abstract import ROUNDING, AbstractLinearSolver, LinearSolution
 from optlayers.implicit.operator import LinearOperator
@@ -16,7 +17,7 @@ from optlayers.implicit.stopping import Stop, length, stop_of
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Iterated(AbstractLinearSolver):
     """An iteration for F(v) = 0, applied to F(v) = A v - rhs from v = 0: as in deep equilibrium models (Bai, Kolter,
     Koltun 2019), where what solves the equation solves the adjoint one too. With a preconditioner, A M^-1 stands for A,
@@ -30,7 +31,15 @@ class Iterated(AbstractLinearSolver):
 
     solver: AbstractIteration
 
-    name: ClassVar[str] = "an iteration"
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """That of the iteration."""
+        return self.solver.name
+
+    def __post_init__(self) -> None:
+        AbstractLinearSolver.__post_init__(self)
+        expected = "an iteration, as an object such as FixedPointIteration() or Anderson(),"
+        check_kind("Iterated", "solver", self.solver, AbstractIteration, expected)
 
     @classmethod
     def of(cls, solver: AbstractIteration) -> Iterated:
@@ -43,6 +52,10 @@ class Iterated(AbstractLinearSolver):
             max_iterations=solver.max_iterations,
             stop=Stop.REDUCTION if stop is Stop.ABSOLUTE else stop,
         )
+
+    def mapped(self, function: Function) -> Iterated:
+        preconditioner = None if self.preconditioner is None else self.preconditioner.mapped(function)
+        return replace(self, preconditioner=preconditioner, solver=self.solver.mapped(function))
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp, multiply, inverse = operator.xp, operator.multiply(), self.approximate_inverse(operator)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
+from optlayers.implicit.checks import check_count, check_kind
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.report import STAGNATED
 from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
 from optlayers.implicit.solvers.history import empty, pushed
 from optlayers.implicit.solvers.line_search import Line, LineSearch, first_length, weak_wolfe
-from optlayers.implicit.stopping import check_count, inner, length
+from optlayers.implicit.stopping import inner, length
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LBFGS(AbstractIteration):
     """z <- z - t H grad phi, for argmin; H the BFGS matrix of the last changes s of z and y of the gradient.
 
@@ -42,6 +43,7 @@ class LBFGS(AbstractIteration):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("LBFGS", "depth", self.depth)
+        check_kind("LBFGS", "search", self.search, LineSearch, "a line search, such as LineSearch(),")
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         none, ready = empty(problem.xp, z, self.depth), ~problem.xp.isnan(residual[..., 0])

@@ -11,14 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
-from optlayers.errors import OptionError
+from optlayers.implicit.checks import check_at_least, check_between, check_count, with_plain_numbers
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
-from optlayers.implicit.stopping import check_count, inner, length
+from optlayers.implicit.shown import chosen
+from optlayers.implicit.stopping import inner, length
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LineSearch:
     """When a step length t is accepted.
 
@@ -34,12 +35,14 @@ class LineSearch:
     max_trials: int = 40
 
     def __post_init__(self) -> None:
-        if not 0 < self.sufficient_decrease < 0.5 or not self.sufficient_decrease < self.curvature < 1:
-            raise OptionError(
-                f"LineSearch(sufficient_decrease={self.sufficient_decrease!r}, curvature={self.curvature!r}): numbers "
-                "with 0 < sufficient_decrease < 1/2 and sufficient_decrease < curvature < 1 are expected."
-            )
+        with_plain_numbers(self)
+        check_between("LineSearch", "sufficient_decrease", self.sufficient_decrease, 0.0, 0.5)
+        check_between("LineSearch", "curvature", self.curvature, self.sufficient_decrease, 1.0)
+        check_at_least("LineSearch", "noise", self.noise, 0.0)
         check_count("LineSearch", "max_trials", self.max_trials)
+
+    def __repr__(self) -> str:
+        return chosen(self)
 
 
 @final

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
+from optlayers.implicit.checks import check_between, check_count, check_kind
 from optlayers.implicit.equation import Problem
-from optlayers.implicit.framework import Array
+from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.lu import LU
 from optlayers.implicit.report import SINGULAR, STAGNATED
@@ -16,7 +17,7 @@ from optlayers.implicit.stopping import largest
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Newton(AbstractIteration):
     """z <- z - t J_z^-1 F(z), the step t halved until |F| has decreased by the part `sufficient_decrease` t.
 
@@ -37,6 +38,16 @@ class Newton(AbstractIteration):
     sufficient_decrease: float = 1e-4
 
     name: ClassVar[str] = "Newton"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expected = "a solver of linear systems, as an object such as LU() or GMRES(),"
+        check_kind("Newton", "linear", self.linear, AbstractLinearSolver, expected)
+        check_count("Newton", "max_halvings", self.max_halvings, 0)
+        check_between("Newton", "sufficient_decrease", self.sufficient_decrease, 0.0, 0.5)
+
+    def mapped(self, function: Function) -> Newton:
+        return replace(self, linear=self.linear.mapped(function))
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         ready = ~problem.xp.isnan(residual[..., 0])
