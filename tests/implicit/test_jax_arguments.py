@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from implicit.equations import jit
 from implicit.jax_closed_forms import CLOSED, each_kind, solution
 
 from optlayers.errors import ArgumentError
@@ -27,7 +25,7 @@ def test_what_is_no_array_in_theta_stays_as_it_is() -> None:
     def z(t: Any) -> Any:
         return root(F, 1.0, theta | {"t": t})
 
-    (value, gradient), compiled = jax.value_and_grad(z)(1.5), jit(jax.grad(z))(1.5)
+    (value, gradient), compiled = jax.value_and_grad(z)(1.5), jax.jit(jax.grad(z))(1.5)
     np.testing.assert_allclose(value, np.log(3) / 2, rtol=1e-9)
     np.testing.assert_allclose((gradient, compiled), 2 / 3, rtol=1e-9)
 
@@ -36,7 +34,7 @@ def test_what_is_no_array_in_theta_stays_as_it_is() -> None:
 def test_single_precision(kind: str) -> None:
     """To eps^(2/3), the tolerance, which is that of z; derivatives too."""
     with jax.enable_x64(False):
-        found, slope = jit(jax.value_and_grad(lambda t: solution(kind, t)))(jnp.float32(1.9))
+        found, slope = jax.jit(jax.value_and_grad(lambda t: solution(kind, t)))(jnp.float32(1.9))
     assert found.dtype == slope.dtype == jnp.float32
     tolerance = 8 * float(jnp.finfo(jnp.float32).eps) ** (2 / 3)
     np.testing.assert_allclose(found, CLOSED[kind](1.9, 1.0), atol=tolerance)

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from implicit.equations import jit
 from implicit.jax_closed_forms import T
 
 from optlayers.errors import CaptureError
@@ -57,7 +55,7 @@ def test_a_captured_value_without_derivative_may_be_mapped_and_compiled() -> Non
     def derivative(t: Any) -> Any:
         return jax.grad(lambda s: root(lambda z, s: jnp.exp(z) - s * t, jnp.ones(()), s))(2.0)
 
-    z, gradient = jit(jax.vmap(lambda t: (captured(t), derivative(t))))(jnp.asarray(T))
+    z, gradient = jax.jit(jax.vmap(lambda t: (captured(t), derivative(t))))(jnp.asarray(T))
     np.testing.assert_allclose(z, np.log(T), rtol=1e-9)
     np.testing.assert_allclose(gradient, np.full(3, 0.5), rtol=1e-9)
     stopped = jax.grad(lambda t: captured(jax.lax.stop_gradient(t)) + t)

@@ -8,12 +8,10 @@ from typing import Any
 import equinox
 import flax.nnx
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from implicit.equations import jit
 
 from optlayers.errors import CaptureError
 from optlayers.implicit import GMRES, Anderson
@@ -93,8 +91,8 @@ def test_flax_modules_and_their_states() -> None:
         )
         return ((z - TARGET) ** 2).sum() / 2
 
-    of_state = jit(jax.grad(loss))(state)["linear"]
-    of_module = jit(jax.grad(lambda cell: ((FixedPointLayer(cell, batch_axes=1)(X) - TARGET) ** 2).sum() / 2))(cell)
+    of_state = jax.jit(jax.grad(loss))(state)["linear"]
+    of_module = jax.jit(jax.grad(lambda cell: ((FixedPointLayer(cell, batch_axes=1)(X) - TARGET) ** 2).sum() / 2))(cell)
     for ours in (of_state, {"kernel": of_module.linear.kernel, "bias": of_module.linear.bias}):
         np.testing.assert_allclose(ours["kernel"][...].T, d_weight, rtol=1e-8)
         np.testing.assert_allclose(ours["bias"][...], d_bias, rtol=1e-8)

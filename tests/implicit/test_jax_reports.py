@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from implicit.equations import jit
 from implicit.jax_closed_forms import EQUATIONS, T
 
 from optlayers.errors import AccuracyWarning, ConvergenceError, Status
@@ -25,17 +23,17 @@ def test_a_failure_under_jit_and_vmap() -> None:
         return lambda t: root(lambda z, t: jnp.abs(z) * z**2 - t, 2.0, t, on_failure=on_failure)
 
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"(?s)ConvergenceError: root was not.*for 1 of 1") as raised:
-        jit(z("raise"))(t[0, 1])
+        jax.jit(z("raise"))(t[0, 1])
     assert "Give a better z0" in str(raised.value)
     with pytest.raises(ConvergenceError, match="for 1 of 1"):
         z("raise")(t[0, 1])
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"for 1 of 2:\s+batch index \(0, 1\)"):
-        jit(jax.vmap(jax.vmap(z("raise"))))(t)
+        jax.jit(jax.vmap(jax.vmap(z("raise"))))(t)
     with pytest.warns(AccuracyWarning, match=r"for 1 of 2:\n +batch index \(0, 1\)"):
-        found = jax.block_until_ready(jit(jax.vmap(jax.vmap(z("warn"))))(t))
+        found = jax.block_until_ready(jax.jit(jax.vmap(jax.vmap(z("warn"))))(t))
     np.testing.assert_allclose(found[0, 0], 1, rtol=1e-9)
     assert np.isfinite(found).all()
-    found, slope = jit(jax.vmap(jax.vmap(jax.value_and_grad(z("nan")))))(jnp.array([[1.0, -1.0]]))
+    found, slope = jax.jit(jax.vmap(jax.vmap(jax.value_and_grad(z("nan")))))(jnp.array([[1.0, -1.0]]))
     np.testing.assert_allclose(found, [[1, np.nan]], rtol=1e-9)
     np.testing.assert_allclose(slope, [[1 / 3, np.nan]], rtol=1e-9)
 
@@ -48,7 +46,7 @@ def test_the_host_is_called_only_if_there_is_something_to_say(monkeypatch: pytes
     def z(t: Any) -> Any:
         return root(lambda z, t: z**3 - t, 1.0, t, on_failure="warn")
 
-    mapped = jit(jax.vmap(jax.grad(z)))
+    mapped = jax.jit(jax.vmap(jax.grad(z)))
     jax.block_until_ready(mapped(jnp.array([1.0, 8.0])))
     assert reviews == []
     with pytest.warns(AccuracyWarning, match=r"batch index \(1,\)"):
@@ -67,12 +65,12 @@ def test_the_report_and_the_monitor_under_jit_and_vmap() -> None:
         )  # fmt: skip
         return found, info
 
-    gradient, info = jit(jax.vmap(jax.grad(z, has_aux=True)))(jnp.asarray(T))
+    gradient, info = jax.jit(jax.vmap(jax.grad(z, has_aux=True)))(jnp.asarray(T))
     jax.block_until_ready(gradient)
     assert [STATUSES[status] for status in info.status] == [Status.SOLVED] * 3
     np.testing.assert_allclose(info.contraction, 1 - np.sqrt(T) / 2, rtol=0.02)  # the derivative of g
     assert (info.residual <= 4e-11).all()
     assert [each.iterations.tolist() for each in seen] == [[1, 1, 1]]
-    jax.block_until_ready(jit(jax.grad(lambda t: z(t)[0]))(1.5))
+    jax.block_until_ready(jax.jit(jax.grad(lambda t: z(t)[0]))(1.5))
     assert len(seen) == 2
     assert seen[-1].residual <= 1e-10

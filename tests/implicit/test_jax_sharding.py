@@ -54,11 +54,10 @@ print("sharded")
 
 def test_a_batch_sharded_over_eight_devices() -> None:
     """In a process of its own: the number of devices is fixed when JAX starts."""
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     run = subprocess.run(
         [sys.executable, "-c", SHARDED],
-        env=os.environ
-        | {"XLA_FLAGS": f"{flags} --xla_cpu_use_fusion_emitters=false", "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=False,

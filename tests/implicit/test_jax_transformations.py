@@ -13,7 +13,6 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from implicit.equations import jit
 from implicit.jax_closed_forms import CLOSED, S, T, each_kind, solution
 
 from optlayers.implicit import GMRES, Anderson, FixedPointIteration, Newton
@@ -53,8 +52,8 @@ def every_transformation(f: Callable[..., Any]) -> dict[str, Any]:
 @each_kind
 @pytest.mark.usefixtures("without_checks")
 def test_transformations(kind: str) -> None:
-    ours = jit(lambda: every_transformation(lambda t, s: solution(kind, t, s)))()
-    expected = jit(lambda: every_transformation(CLOSED[kind]))()
+    ours = jax.jit(lambda: every_transformation(lambda t, s: solution(kind, t, s)))()
+    expected = jax.jit(lambda: every_transformation(CLOSED[kind]))()
     for name in ours:
         jax.tree.map(
             lambda a, b, name=name: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9, err_msg=name),
@@ -80,7 +79,7 @@ def test_a_layer_inside_a_layer() -> None:
     def z(t: Any) -> Any:
         return root(F, 1.0, t)
 
-    (value, slope), (_, second) = jit(lambda t: jax.jvp(jax.value_and_grad(z), (t,), (1.0,)))(1.5)
+    (value, slope), (_, second) = jax.jit(lambda t: jax.jvp(jax.value_and_grad(z), (t,), (1.0,)))(1.5)
     np.testing.assert_allclose((value, slope, second), (2 / 1.5, -2 / 1.5**2, 4 / 1.5**3), rtol=1e-8)
 
 
@@ -100,7 +99,7 @@ def test_other_derivatives_under_jit_and_vmap(settings: dict[str, Any]) -> None:
     def z(t: Any) -> Any:
         return solution("fixed_point", t, **settings)
 
-    slope, along = jit(jax.vmap(lambda t: (jax.grad(z)(t), jax.jvp(z, (t,), (1.0,))[1])))(jnp.asarray(T))
+    slope, along = jax.jit(jax.vmap(lambda t: (jax.grad(z)(t), jax.jvp(z, (t,), (1.0,))[1])))(jnp.asarray(T))
     np.testing.assert_allclose(slope, 0.5 / np.sqrt(T), rtol=1e-9)
     np.testing.assert_allclose(along, slope, rtol=1e-12)
 
@@ -112,7 +111,7 @@ def test_a_compiled_function_is_traced_once() -> None:
         traces.append(None)
         return jnp.exp(z) - t
 
-    compiled = jit(jax.grad(lambda t: root(F, jnp.ones(()), t, solver=Anderson(), backward=GMRES())))
+    compiled = jax.jit(jax.grad(lambda t: root(F, jnp.ones(()), t, solver=Anderson(), backward=GMRES())))
     np.testing.assert_allclose(compiled(1.5), 1 / 1.5, rtol=1e-9)
     count = len(traces)
     np.testing.assert_allclose(compiled(1.7), 1 / 1.7, rtol=1e-9)
@@ -123,4 +122,4 @@ def test_a_compiled_function_is_traced_once() -> None:
 def test_an_export_is_refused_in_clear_words() -> None:
     shape = jax.ShapeDtypeStruct((), jnp.float64)
     with pytest.raises(NotImplementedError, match="host_callbacks"):
-        jax.export.export(jit(lambda t: solution("root", t)))(shape).serialize()
+        jax.export.export(jax.jit(lambda t: solution("root", t)))(shape).serialize()
