@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -249,7 +250,7 @@ def test_a_batch_sharded_over_eight_devices() -> None:
         cwd=Path(__file__).parent,
         env={
             "PATH": "",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
             "PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}",
             "OMP_NUM_THREADS": "1",
         },

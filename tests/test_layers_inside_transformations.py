@@ -57,7 +57,8 @@ for function, expected in [
 
 
 def test_what_jit_makes_of_a_sharded_batch_enters_other_operations() -> None:
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", SHARDED], env=environment, timeout=300, capture_output=True, text=True, check=False
     )

@@ -13,8 +13,11 @@ from optlayers.cones import Power, Resolution, SecondOrder
 DIGITS = 60
 """The oracle's arithmetic: enough for second differences with steps of 1e-18."""
 
-BISECTIONS = 190
-"""2^-190 is 1e-57."""
+SMALLEST = Decimal("1e-57")
+"""The bracket of a root that lies on a face, of the size of w."""
+
+LAST = Decimal("1e-32")
+"""A step of Newton's that is smaller than this part of the root leaves an error of its square."""
 
 ROUNDING = 2.0**-52
 """The rounding of doubles. A projection sums a handful of numbers; D and its derivative some dozens of them."""
@@ -25,23 +28,31 @@ entries, in which that happens, are exact numbers."""
 
 
 def oracle(v: list[Decimal], exponents: list[Decimal]) -> list[Decimal]:
-    """Pi(v) outside K* and -K: y_i = (u_i + S_i) / 2 on the boundary of K*, prod (y_i / a_i)^a_i = |y_w| = W - r."""
+    """Pi(v) outside K* and -K: y_i = (u_i + S_i) / 2 on the boundary of K*, prod (y_i / a_i)^a_i = |y_w| = W - r.
+
+    The root r is found by Newton's method within a bracket, with dy_i / dr = a_i (W - 2 r) / S_i.
+    """
     *u, w = v
     W = abs(w)
 
-    def parts(r: Decimal) -> list[Decimal]:
+    def parts(r: Decimal) -> tuple[list[Decimal], list[Decimal]]:
         squares = [4 * a * r * (W - r) for a in exponents]
         sizes = [(u_i * u_i + square).sqrt() for u_i, square in zip(u, squares, strict=True)]
         sums = zip(u, squares, sizes, strict=True)
-        return [(u_i + S) / 2 if u_i > 0 else square / (2 * (S - u_i)) for u_i, square, S in sums]
+        return [(u_i + S) / 2 if u_i > 0 else square / (2 * (S - u_i)) for u_i, square, S in sums], sizes
 
-    low, high = Decimal(0), W
-    for _ in range(BISECTIONS):
-        r = (low + high) / 2
-        pairs = zip(exponents, parts(r), strict=True)
-        excess = sum((a * (y_i / a).ln() for a, y_i in pairs), Decimal(0)) - (W - r).ln()
+    low, high, r = Decimal(0), W, W / 2
+    while high - low > SMALLEST * W:
+        y, sizes = parts(r)
+        excess = sum((a * (y_i / a).ln() for a, y_i in zip(exponents, y, strict=True)), Decimal(0)) - (W - r).ln()
+        slopes = (a * a * (W - 2 * r) / (S * y_i) for a, y_i, S in zip(exponents, y, sizes, strict=True))
+        step = excess / (sum(slopes, Decimal(0)) + 1 / (W - r))
         low, high = (low, r) if excess > 0 else (r, high)
-    return [*parts(low), (W - low).copy_sign(w)]
+        if abs(step) < LAST * min(r, W - r):
+            r -= step
+            break
+        r = r - step if low < r - step < high else (low + high) / 2
+    return [*parts(r)[0], (W - r).copy_sign(w)]
 
 
 def exactly(numbers: np.ndarray | tuple[float, ...]) -> list[Decimal]:

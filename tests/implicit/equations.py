@@ -15,19 +15,6 @@ import optlayers.jax
 import optlayers.torch
 from optlayers.implicit import ImplicitFunction
 
-QUICK_TO_COMPILE = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-"""XLA's options for code that runs once: compilation, which takes most of a test's time, is four times as fast."""
-
-
-def jit(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit`, quick to compile."""
-    return jax.jit(f, compiler_options=QUICK_TO_COMPILE)
-
-
 BATCH, SIZE = 2, 3
 """z is {"u": (BATCH, SIZE), "w": (BATCH,)}: four unknowns for each element."""
 
@@ -69,7 +56,7 @@ JAX = Backend(
     jax.grad,
     lambda f, z, d: jax.jvp(f, (z,), (d,))[1],
     jax.vmap,
-    jit,
+    jax.jit,
 )
 BACKENDS = (TORCH, JAX)
 

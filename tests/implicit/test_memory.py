@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from implicit.equations import JAX, TORCH, Backend, jit
+from implicit.equations import JAX, TORCH, Backend
 
 from optlayers.implicit import GMRES, FixedPointIteration
 
@@ -61,7 +62,7 @@ def temporary_bytes(iterations: int, differentiate: str) -> int:
         return loss(JAX, theta, iterations, differentiate)[0]
 
     theta = tuple(map(jnp.asarray, (W, X)))
-    compiled = jit(JAX.grad(value)).lower(theta).compile()
+    compiled = jax.jit(JAX.grad(value)).lower(theta).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 

@@ -13,7 +13,6 @@ import lineax
 import numpy as np
 import optimistix
 import pytest
-from implicit.equations import jit
 
 from optlayers.implicit import LBFGS, Anderson, Broyden, FixedPointIteration, Newton
 from optlayers.jax import argmin, fixed_point, root
@@ -116,7 +115,7 @@ def both(solution: Solution) -> Callable[[Any], Any]:
 @pytest.mark.parametrize("kind", OURS)
 def test_solutions_and_gradients_are_the_rivals(kind: str) -> None:
     theta = tuple(map(jnp.asarray, THETA))
-    found = jit(lambda theta: [both(solution)(theta) for solution in OURS[kind] + RIVALS[kind]])(theta)
+    found = jax.jit(lambda theta: [both(solution)(theta) for solution in OURS[kind] + RIVALS[kind]])(theta)
     ours, rivals = found[: len(OURS[kind])], found[len(OURS[kind]) :]
     for place, expected in enumerate(rivals):
         for each in ours:
@@ -156,7 +155,7 @@ def test_lineax_solves_the_linear_systems_of_derivatives() -> None:
         expected = jax.grad(together)(W, None)
         return expected, [jax.grad(f)(W, solver) for solver in BACKWARD for f in (together, mapped)]
 
-    expected, found = jit(gradients)(systems)
+    expected, found = jax.jit(gradients)(systems)
     for each in found:
         np.testing.assert_allclose(each, expected, rtol=0, atol=1e-9)
 
@@ -167,7 +166,7 @@ def test_lineax_solves_the_symmetric_systems_of_a_minimum() -> None:
 
     theta = tuple(map(jnp.asarray, THETA))
     solvers = [None, Lineax(solver=lineax.CG(rtol=1e-12, atol=1e-12)), Lineax(solver=lineax.Cholesky())]
-    expected, *found = jit(lambda theta: [gradient(theta, solver) for solver in solvers])(theta)
+    expected, *found = jax.jit(lambda theta: [gradient(theta, solver) for solver in solvers])(theta)
     for each in found:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-9), each, expected)
 
@@ -176,7 +175,7 @@ def test_failures_of_the_others_are_ours() -> None:
     theta = tuple(map(jnp.asarray, THETA))
     stopped = Optimistix(optimistix.Newton(**TIGHT), max_steps=1)
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"ConvergenceError: .*by the given function"):
-        jit(lambda theta: root(F, jnp.zeros(N), theta, solver=stopped))(theta)
+        jax.jit(lambda theta: root(F, jnp.zeros(N), theta, solver=stopped))(theta)
     early = Lineax(solver=lineax.GMRES(rtol=1e-12, atol=1e-12, restart=1, max_steps=1))
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"DerivativeError: .*by lineax"):
-        jit(jax.grad(lambda theta: root(F, jnp.zeros(N), theta, backward=early).sum()))(theta)
+        jax.jit(jax.grad(lambda theta: root(F, jnp.zeros(N), theta, backward=early).sum()))(theta)
