@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from implicit.equations import JAX, TORCH, Backend, jit
+from implicit.equations import JAX, TORCH, Backend
 
 from optlayers.errors import CaptureError, OptionError
 from optlayers.implicit import GMRES, Bisection, Newton, Preconditioner
@@ -33,14 +33,14 @@ def test_jax_transforms_the_ends_of_an_interval(without_checks: None) -> None:
 
     for by_end, by_t in (
         jax.grad(f, (0, 1))(t[0], t[1]),
-        jit(jax.grad(f, (0, 1)))(t[0], t[1]),
+        jax.jit(jax.grad(f, (0, 1)))(t[0], t[1]),
         jax.grad(jax.jit(f), (0, 1))(t[0], t[1]),
     ):
         np.testing.assert_allclose((by_end, by_t), (0, slope(t[1])), rtol=1e-9)
     np.testing.assert_allclose(jax.jvp(f, (t[0], t[1]), (1.0, 1.0))[1], slope(t[1]), rtol=1e-9)
     np.testing.assert_allclose(jax.vmap(f)(t, t), jnp.cbrt(t), rtol=1e-9)
     np.testing.assert_allclose(jax.vmap(f, (0, None))(t, t[0]), jnp.cbrt(t[0]), rtol=1e-9)
-    np.testing.assert_allclose(jit(jax.vmap(jax.grad(f, 1)))(t, t), slope(t), rtol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(f, 1)))(t, t), slope(t), rtol=1e-9)
 
 
 def G(A: Any, z: Any, t: Any) -> Any:
@@ -68,7 +68,7 @@ def test_jax_transforms_preconditioners(without_checks: None) -> None:
         by_scale, by_t = gradient(0.5, t)
         assert float(by_scale) == 0
         np.testing.assert_allclose(by_t, expected, rtol=1e-9)
-    np.testing.assert_allclose(jit(jax.vmap(f, (0, None)))(jnp.array([0.4, 0.5]), t), plain(t), rtol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.vmap(f, (0, None)))(jnp.array([0.4, 0.5]), t), plain(t), rtol=1e-9)
     np.testing.assert_allclose(jax.grad(f, 1)(0.5, t, True), expected, rtol=1e-9)
     with pytest.raises(CaptureError, match=r"to Preconditioner, takes from outside a value .* jax\.lax\.stop_gradient"):
         jax.grad(f)(0.5, t, False)
