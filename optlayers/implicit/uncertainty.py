@@ -44,6 +44,8 @@ def examined(
         residual=xp.where(unasked, xp.zeros_like(info.residual), info.residual),
         uncertainty=xp.zeros_like(info.residual),
     )
+    if problem.policy is not None:  # z is an iterate, whose derivative is that at z
+        return u, info
     missed = quotient(xp, info.residual, length(xp, rhs))
     found, (u, rhs) = u, _most_uncertain(xp, *(_along_one_axis(vectors, z) for vectors in (u, rhs)))
     idle = xp.all(rhs == 0, axis=-1)

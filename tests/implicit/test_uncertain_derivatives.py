@@ -86,7 +86,7 @@ def test_a_fold_of_two_unknowns_is_reported(backend: Backend, without_checks: No
     def f(t: Any) -> Any:
         def F(z: Any, t: Any) -> Any:
             x, y = z["x"], z["y"]
-            return {"a": x**2 + y - t, "b": x**2 - y - t}
+            return {"x": x**2 + y - t, "y": x**2 - y - t}
 
         z = backend.functions["root"](F, {"x": number(backend, 1.0), "y": number(backend, 0.3)}, t)
         return z["x"] + z["y"]

@@ -11,7 +11,7 @@ from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.iteration import run
 from optlayers.implicit.linear.abstract import ROUNDING, AbstractLinearSolver, LinearSolution
 from optlayers.implicit.operator import LinearOperator
-from optlayers.implicit.report import LinearInfo
+from optlayers.implicit.report import DIVERGED, NOT_FINITE, LinearInfo
 from optlayers.implicit.solvers.abstract import AbstractIteration
 from optlayers.implicit.stopping import Stop, length, stop_of
 
@@ -72,5 +72,5 @@ class Iterated(AbstractLinearSolver):
         solver.check(problem, v)
         v, info = run(problem, solver, v)
         norm = length(xp, residual(v, ()))
-        status = xp.asarray(info.status, dtype=xp.int32)
+        status = xp.where(info.status == NOT_FINITE, xp.full_like(info.status, DIVERGED), info.status)
         return LinearSolution(inverse(v), LinearInfo(status, norm, info.iterations, xp.full_like(norm, float("nan"))))
