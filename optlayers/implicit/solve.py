@@ -55,5 +55,5 @@ def _one_step(problem: Problem, z: Array, plan: Plan) -> tuple[Array, Info]:
     found = framework.constant(found)
     residual = problem.residual(found)
     memory = once.start(problem, found, residual)
-    stepped, _ = once.step(problem, found, residual, memory)
+    stepped = once.step(problem, found, residual, memory, residual[..., 0] == residual[..., 0]).z
     return found + (stepped - framework.constant(stepped)), info

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
 from optlayers.implicit.stopping import check_count, inner, largest
 
@@ -57,7 +57,7 @@ class Broyden(AbstractIteration):
         norm = problem.framework.constant(largest(xp, residual))
         return z, residual, none, none, norm, xp.zeros_like(norm, dtype=xp.int32)
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         xp, (base, base_residual, u, v, smallest, count) = problem.xp, memory
         kept = (count < self.depth)[..., None, None]
         u, v = xp.where(kept, u, 0 * u), xp.where(kept, v, 0 * v)
@@ -67,7 +67,7 @@ class Broyden(AbstractIteration):
         z, residual = xp.where(accepted, z, base), xp.where(accepted, residual, base_residual)
         following = z - self.scale * residual - combined(xp, u, products(xp, v, residual))
         count = xp.where(count < self.depth, count, 0 * count) + 1
-        return following, (z, residual, u, v, xp.where(norm < smallest, norm, smallest), count)
+        return Step(following, (z, residual, u, v, xp.where(norm < smallest, norm, smallest), count))
 
     def _updated(self, problem: Problem, s: Array, y: Array, terms: tuple[Array, Array]) -> tuple[Array, Array]:
         """The terms (u, v) of H after the change s of z and y of the residual."""

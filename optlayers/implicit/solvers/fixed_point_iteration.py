@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from optlayers.errors import OptionError
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 
 
 @final
@@ -32,5 +32,5 @@ class FixedPointIteration(AbstractIteration):
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         return ()
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
-        return z - self.damping * residual, ()
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
+        return Step(z - self.damping * residual, ())
