@@ -43,15 +43,19 @@ def start(problem: Problem, solver: AbstractIteration, z: Array) -> Progress:
     return at._replace(info=_judge(problem, solver, at, norm, at.memory))
 
 
-def advance(problem: Problem, solver: AbstractIteration, at: Progress, moving: Array) -> Progress:
-    """One iteration of the elements (*B) that are `moving`.
+def advance(
+    problem: Problem, solver: AbstractIteration, at: Progress, moving: Array, differentiable: bool = True
+) -> Progress:
+    """One iteration of the elements (*B) that are `moving`; `differentiable`: F is evaluated at the new point even if
+    the step has met it.
 
     An element whose new residual is not finite keeps its point, the last good one, and ends as diverged.
     """
     xp = problem.xp
-    z, memory = solver.step(problem, at.z, at.residual, at.memory)
+    z, memory, residual = solver.step(problem, at.z, at.residual, at.memory, moving)
     z = xp.where(moving[..., None], z, at.z)
-    residual = problem.residual(z)
+    if residual is None or differentiable:
+        residual = problem.residual(z)
     norm = problem.framework.constant(largest(xp, residual))
     moved = moving & xp.isfinite(norm)
     z, residual = xp.where(moved[..., None], z, at.z), xp.where(moved[..., None], residual, at.residual)
@@ -86,8 +90,12 @@ def run(problem: Problem, solver: AbstractIteration, z: Array) -> tuple[Array, I
 def advance_while(
     problem: Problem, solver: AbstractIteration, moving: Callable[[Progress], Array], at: Progress
 ) -> Progress:
-    """As many iterations of each element as it is `moving`."""
-    result: Progress = problem.framework.while_loop(moving, lambda at: advance(problem, solver, at, moving(at)), at)
+    """As many iterations of each element as it is `moving`, without derivatives."""
+
+    def body(at: Progress) -> Progress:
+        return advance(problem, solver, at, moving(at), differentiable=False)
+
+    result: Progress = problem.framework.while_loop(moving, body, at)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, final
 
 from optlayers.errors import OptionError
 from optlayers.implicit.checks import check_at_least, check_count, check_positive, with_plain_numbers
@@ -16,6 +16,16 @@ from optlayers.implicit.stopping import Stop, stop_of
 
 Memory = tuple[Array, ...]
 """What an iteration remembers from one step to the next: arrays with the batch axes first."""
+
+
+@final
+class Step(NamedTuple):
+    """The point z that a step reaches, what is remembered of it, and, if the step has met it, F(z), without
+    derivatives."""
+
+    z: Array
+    memory: Memory
+    residual: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -76,8 +86,8 @@ class AbstractIteration(abc.ABC):
         """What it remembers at first."""
 
     @abc.abstractmethod
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
-        """The next point, given F(z), and what is remembered of it."""
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
+        """The next point, given F(z), of the elements (*B) that are `moving`; what it says of others is not used."""
 
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         """The status (*B), replaced in elements that the iteration itself ends at the point that it has just reached,

@@ -10,7 +10,7 @@ from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array, Framework
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.one_step import OneStep
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
 from optlayers.implicit.stopping import inner, largest, length
 
@@ -55,7 +55,7 @@ class Anderson(AbstractIteration):
         xp, none = problem.xp, empty(problem.xp, z, min(self.depth, z.shape[-1]))
         return z, residual, none, none, problem.framework.constant(largest(xp, residual))
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         xp, (base, base_residual, d_z, d_residual, smallest) = problem.xp, memory
         d_z = pushed(xp, d_z, z - base)
         d_residual = pushed(xp, d_residual, residual - base_residual)
@@ -64,7 +64,7 @@ class Anderson(AbstractIteration):
         z, residual = xp.where(accepted, z, base), xp.where(accepted, residual, base_residual)
         gamma = _least_squares(problem.framework, d_residual, residual, self.regularization)
         following = z - self.damping * residual - combined(xp, d_z - self.damping * d_residual, gamma)
-        return following, (z, residual, d_z, d_residual, xp.where(norm < smallest, norm, smallest))
+        return Step(following, (z, residual, d_z, d_residual, xp.where(norm < smallest, norm, smallest)))
 
     def linear_step(self) -> AbstractLinearSolver:
         return OneStep(scale=self.damping)

@@ -10,7 +10,7 @@ from optlayers.implicit.checks import is_number, wrong
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.report import DIVERGED, INACCURATE, NO_SIGN_CHANGE
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 
 
 @final
@@ -63,13 +63,13 @@ class Bisection(AbstractIteration):
         steepest = xp.where(xp.abs(at_low) > xp.abs(at_high), xp.abs(at_low), xp.abs(at_high))
         return low, high, sign, steepest, bracketed, bracketed
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         xp, (low, high, sign, steepest, bracketed, _) = problem.xp, memory
         smaller, larger = xp.where(low < high, low, high), xp.where(low < high, high, low)
         inside, as_low = (z > smaller) & (z < larger), xp.sign(residual) == sign
         low, high = xp.where(inside & as_low, z, low), xp.where(inside & ~as_low, z, high)
         middle = low + (high - low) / 2
-        return middle, (low, high, sign, steepest, bracketed, (middle != low) & (middle != high))
+        return Step(middle, (low, high, sign, steepest, bracketed, (middle != low) & (middle != high)))
 
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         xp, (_, _, _, steepest, bracketed, divisible) = problem.xp, memory

@@ -10,7 +10,7 @@ from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.one_step import OneStep
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 from optlayers.implicit.solvers.history import combined, empty, products, pushed
 from optlayers.implicit.stopping import inner, largest
 
@@ -57,7 +57,7 @@ class Broyden(AbstractIteration):
         norm = problem.framework.constant(largest(xp, residual))
         return z, residual, none, none, norm, xp.zeros_like(norm, dtype=xp.int32)
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         xp, (base, base_residual, u, v, smallest, count) = problem.xp, memory
         kept = (count < self.depth)[..., None, None]
         u, v = xp.where(kept, u, 0 * u), xp.where(kept, v, 0 * v)
@@ -67,7 +67,7 @@ class Broyden(AbstractIteration):
         z, residual = xp.where(accepted, z, base), xp.where(accepted, residual, base_residual)
         following = z - self.scale * residual - combined(xp, u, products(xp, v, residual))
         count = xp.where(count < self.depth, count, 0 * count) + 1
-        return following, (z, residual, u, v, xp.where(norm < smallest, norm, smallest), count)
+        return Step(following, (z, residual, u, v, xp.where(norm < smallest, norm, smallest), count))
 
     def linear_step(self) -> AbstractLinearSolver:
         return OneStep(scale=self.scale)

@@ -11,7 +11,7 @@ from optlayers.implicit.checks import check_function
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.report import UNSOLVED
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 
 
 @final
@@ -39,7 +39,7 @@ class Custom(AbstractIteration):
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         return (residual[..., 0] != residual[..., 0],)
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         found = self.function(problem.residual, z)
         shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
         if shape != z.shape or dtype != z.dtype:
@@ -47,7 +47,7 @@ class Custom(AbstractIteration):
                 f"the function given as solver must return z like z0, an array of shape {tuple(z.shape)} and type "
                 f"{z.dtype}, not {type(found).__name__} of shape {shape} and type {dtype}."
             )
-        return found, (memory[0] | True,)
+        return Step(found, (memory[0] | True,))
 
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         return problem.xp.where(memory[0], UNSOLVED, status)

@@ -10,7 +10,7 @@ from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.one_step import OneStep
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 
 
 @final
@@ -33,8 +33,8 @@ class FixedPointIteration(AbstractIteration):
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         return ()
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
-        return z - self.damping * residual, ()
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
+        return Step(z - self.damping * residual, ())
 
     def linear_step(self) -> AbstractLinearSolver:
         return OneStep(scale=self.damping)

@@ -12,7 +12,7 @@ from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.one_step import OneStep
 from optlayers.implicit.report import STAGNATED
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 from optlayers.implicit.solvers.line_search import Line, LineSearch, armijo, first_length
 from optlayers.implicit.stopping import inner
 
@@ -52,24 +52,23 @@ class GradientDescent(AbstractIteration):
         if self.step_length is not None:
             return ()
         value = problem.framework.constant(problem.objective(z))
-        return z, residual, value, problem.xp.zeros_like(value), ~problem.xp.isnan(value)
+        return z, residual, value, value, problem.xp.zeros_like(value), ~problem.xp.isnan(value)
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         if self.step_length is not None:
-            return z - self.step_length * residual, ()
+            return Step(z - self.step_length * residual, ())
         xp, constant = problem.xp, problem.framework.constant
-        before, residual_before, mean, weight, _ = memory
+        before, residual_before, value, mean, weight, _ = memory
         s, y = constant((z - before, residual - residual_before))
         curvature = inner(xp, s, y)
         convex = curvature > 0
         length = xp.where(convex, inner(xp, s, s), first_length(problem, residual))
         length = length / xp.where(convex, curvature, xp.ones_like(curvature))
         direction = -length[..., None] * residual
-        line = Line.of(problem, z, residual, direction)
         total = self.memory * weight + 1
-        mean = (self.memory * weight * mean + line.value) / total
-        t, found = armijo(self.search, line, mean)
-        return z + t[..., None] * direction, (z, residual, mean, total, found)
+        mean = (self.memory * weight * mean + value) / total
+        at = armijo(self.search, Line.of(problem, z, value, residual, direction), moving, mean)
+        return Step(z + at.t[..., None] * direction, (z, residual, at.value, mean, total, at.accepted), at.gradient)
 
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         return status if self.step_length is not None else problem.xp.where(memory[-1], status, STAGNATED)

@@ -9,7 +9,7 @@ from optlayers.implicit.checks import check_count, check_kind
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
 from optlayers.implicit.report import STAGNATED
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 from optlayers.implicit.solvers.history import empty, pushed
 from optlayers.implicit.solvers.line_search import Line, LineSearch, first_length, weak_wolfe
 from optlayers.implicit.stopping import inner, length
@@ -47,18 +47,19 @@ class LBFGS(AbstractIteration):
 
     def start(self, problem: Problem, z: Array, residual: Array) -> Memory:
         none, ready = empty(problem.xp, z, self.depth), ~problem.xp.isnan(residual[..., 0])
-        return z, residual, none, none, ready, ready
+        return z, residual, problem.framework.constant(problem.objective(z)), none, none, ready, ready
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
-        xp, (before, residual_before, s, y, found, _) = problem.xp, memory
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
+        xp, (before, residual_before, value, s, y, found, _) = problem.xp, memory
         s, y = _with_pair(problem, (s, y), z - before, residual - residual_before)
         s, y = (xp.where(found[..., None, None], pairs, 0 * pairs) for pairs in (s, y))
         steepest = -first_length(problem, residual)[..., None] * residual
         direction = -_product(problem, s, y, residual)
         descends = problem.framework.constant(inner(xp, direction, residual)) < 0
         direction = xp.where(descends[..., None], direction, steepest)
-        t, now_found = weak_wolfe(self.search, Line.of(problem, z, residual, direction))
-        return z + t[..., None] * direction, (z, residual, s, y, now_found, now_found | found)
+        at = weak_wolfe(self.search, Line.of(problem, z, value, residual, direction), moving)
+        memory = (z, residual, at.value, s, y, at.accepted, at.accepted | found)
+        return Step(z + at.t[..., None] * direction, memory, at.gradient)
 
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         return problem.xp.where(memory[-1], status, STAGNATED)

@@ -8,12 +8,14 @@ method with guaranteed descent and an efficient line search).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 from optlayers.implicit.checks import check_at_least, check_between, check_count, with_plain_numbers
 from optlayers.implicit.equation import Problem
 from optlayers.implicit.framework import Array
+from optlayers.implicit.linear.elementwise import advanced
 from optlayers.implicit.shown import chosen
 from optlayers.implicit.stopping import inner, length
 
@@ -47,91 +49,105 @@ class LineSearch:
 
 @final
 class Line(NamedTuple):
-    """phi(z + t direction), with its value and slope at t = 0; arrays without derivatives."""
+    """phi(z + t direction), with its value, gradient and slope at t = 0; arrays without derivatives."""
 
     problem: Problem
     z: Array
     direction: Array
     value: Array
+    gradient: Array
     slope: Array
 
     @classmethod
-    def of(cls, problem: Problem, z: Array, residual: Array, direction: Array) -> Line:
-        """From z, where the gradient is `residual`."""
-        constant, problem = problem.framework.constant, problem.constant()
-        z, residual, direction = constant(z), constant(residual), constant(direction)
-        return cls(problem, z, direction, problem.objective(z), inner(problem.xp, residual, direction))
+    def of(cls, problem: Problem, z: Array, value: Array, gradient: Array, direction: Array) -> Line:
+        """From z, where phi has this value and this gradient."""
+        z, value, gradient, direction = problem.framework.constant((z, value, gradient, direction))
+        return cls(problem.constant(), z, direction, value, gradient, inner(problem.xp, gradient, direction))
 
-    def at(self, t: Array) -> tuple[Array, Array]:
-        """(*B) the value and the slope at t."""
+    def at(self, t: Array) -> tuple[Array, Array, Array]:
+        """phi (*B), its gradient (*B, n) and the slope (*B) at t."""
         value, pullback = self.problem.framework.vjp(self.problem.objective, self.z + t[..., None] * self.direction)
-        slope = inner(self.problem.xp, pullback(self.problem.xp.ones_like(value)), self.direction)
-        return value, slope
+        gradient = pullback(self.problem.xp.ones_like(value))
+        return value, gradient, inner(self.problem.xp, gradient, self.direction)
 
 
 @final
-class Trial(NamedTuple):
-    """For each element: the length that is tried next, the interval that brackets acceptable ones, whether the last one
-    tried was accepted, and how many were."""
+class Search(NamedTuple):
+    """Where a line search stands, for each element: the best length t so far, 0 at first, with phi and its gradient
+    there; whether it is accepted; the length that is tried next; the shortest that was too long; how many were tried.
+    """
 
     t: Array
-    low: Array
-    high: Array
+    value: Array
+    gradient: Array
     accepted: Array
+    following: Array
+    high: Array
     count: Array
 
 
-def weak_wolfe(search: LineSearch, line: Line) -> tuple[Array, Array]:
-    """(*B) t of sufficient decrease and curvature, from t = 1 by doubling and bisection; and whether there is one.
+def weak_wolfe(search: LineSearch, line: Line, moving: Array) -> Search:
+    """For the elements (*B) that are `moving`, t of sufficient decrease and curvature, from t = 1 by doubling and
+    bisection.
 
-    s'y > 0 for the step of such a length. Otherwise t is the longest length tried of decrease, or 0.
+    s'y > 0 for the step of such a length. Where none is accepted, t is the longest length tried of decrease, or 0.
     """
     xp = line.problem.xp
 
-    def attempt(trial: Trial) -> Trial:
-        value, slope = line.at(trial.t)
-        decreased = value <= line.value + search.sufficient_decrease * trial.t * line.slope
+    def attempt(at: Search) -> Search:
+        t, (value, gradient, slope) = at.following, line.at(at.following)
+        decreased = value <= line.value + search.sufficient_decrease * t * line.slope
         decreased = decreased | _decreased_by_slopes(search, line, value, slope)
         accepted = decreased & (slope >= search.curvature * line.slope)
         too_short = (value <= line.value + _noise(search, line)) & (slope < search.curvature * line.slope)
-        low = xp.where(too_short, trial.t, trial.low)
-        high = xp.where(too_short, trial.high, trial.t)
-        t = xp.where(xp.isfinite(high), (low + high) / 2, 2 * trial.t)
-        return Trial(xp.where(accepted, trial.t, t), low, high, accepted, trial.count + 1)
+        low, high = xp.where(too_short, t, at.t), xp.where(too_short, at.high, t)
+        following = xp.where(xp.isfinite(high), (low + high) / 2, 2 * t)
+        at = _moved(xp, at, too_short | accepted, t, value, gradient)
+        return at._replace(accepted=accepted, following=following, high=high)
 
-    return _searched(search, line, attempt, lambda trial: trial.low)
+    return _searched(search, line, moving, attempt)
 
 
-def armijo(search: LineSearch, line: Line, reference: Array) -> tuple[Array, Array]:
-    """(*B) t of sufficient decrease below the reference value, from t = 1 by halves; and whether there is one.
-
-    Otherwise t is 0.
+def armijo(search: LineSearch, line: Line, moving: Array, reference: Array) -> Search:
+    """For the elements (*B) that are `moving`, t of sufficient decrease below the reference value, from t = 1 by
+    halves; where none is accepted, 0.
     """
     xp = line.problem.xp
 
-    def attempt(trial: Trial) -> Trial:
-        value, slope = line.at(trial.t)
-        accepted = value <= reference + search.sufficient_decrease * trial.t * line.slope
+    def attempt(at: Search) -> Search:
+        t, (value, gradient, slope) = at.following, line.at(at.following)
+        accepted = value <= reference + search.sufficient_decrease * t * line.slope
         accepted = accepted | _decreased_by_slopes(search, line, value, slope)
-        return trial._replace(t=xp.where(accepted, trial.t, trial.t / 2), accepted=accepted, count=trial.count + 1)
+        at = _moved(xp, at, accepted, t, value, gradient)
+        return at._replace(accepted=accepted, following=t / 2)
 
-    return _searched(search, line, attempt, lambda trial: 0 * trial.low)
+    return _searched(search, line, moving, attempt)
 
 
-def _searched(search: LineSearch, line: Line, attempt: Any, otherwise: Any) -> tuple[Array, Array]:
-    xp = line.problem.xp
+def _searched(search: LineSearch, line: Line, moving: Array, attempt: Callable[[Search], Search]) -> Search:
+    """The search to its end; along a line that ascends nothing is tried."""
+    xp, wanted = line.problem.xp, moving & (line.slope <= 0)
 
-    def going(trial: Trial) -> Array:
-        return ~trial.accepted & (trial.count < search.max_trials)
+    def going(at: Search) -> Array:
+        return wanted & ~at.accepted & (at.count < search.max_trials)
 
-    def body(trial: Trial) -> Trial:
-        still, tried = going(trial), attempt(trial)
-        return Trial(*(xp.where(still, new, old) for new, old in zip(tried, trial, strict=True)))
+    def body(at: Search) -> Search:
+        return advanced(xp, going(at), attempt(at)._replace(count=at.count + 1), at)
 
-    one = xp.ones_like(line.slope)
-    begin = Trial(one, 0 * one, xp.full_like(one, float("inf")), one < 0, xp.zeros_like(one, dtype=xp.int32))
-    trial = line.problem.framework.while_loop(going, body, begin)
-    return xp.where(trial.accepted, trial.t, otherwise(trial)), trial.accepted
+    zero, one = xp.zeros_like(line.slope), xp.ones_like(line.slope)
+    count = xp.zeros_like(one, dtype=xp.int32)
+    begin = Search(zero, line.value, line.gradient, zero > 0, one, xp.full_like(one, float("inf")), count)
+    result: Search = line.problem.framework.while_loop(going, body, begin)
+    return result
+
+
+def _moved(xp: Any, at: Search, better: Array, t: Array, value: Array, gradient: Array) -> Search:
+    """After t, which is better than what was found so far in these elements."""
+    return at._replace(
+        t=xp.where(better, t, at.t),
+        value=xp.where(better, value, at.value),
+        gradient=xp.where(better[..., None], gradient, at.gradient),
+    )
 
 
 def _noise(search: LineSearch, line: Line) -> Array:

@@ -11,7 +11,7 @@ from optlayers.implicit.framework import Array, Function
 from optlayers.implicit.linear.abstract import AbstractLinearSolver
 from optlayers.implicit.linear.lu import LU
 from optlayers.implicit.report import SINGULAR, STAGNATED
-from optlayers.implicit.solvers.abstract import AbstractIteration, Memory
+from optlayers.implicit.solvers.abstract import AbstractIteration, Memory, Step
 from optlayers.implicit.solvers.line_search import Line, LineSearch, armijo
 from optlayers.implicit.stopping import largest
 
@@ -53,13 +53,15 @@ class Newton(AbstractIteration):
         ready = ~problem.xp.isnan(residual[..., 0])
         return ready, ready
 
-    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         xp = problem.xp
         direction = problem.framework.linear_solve(problem, z, residual, self.linear)
         regular = xp.all(xp.isfinite(direction), axis=-1)
         direction = xp.where(regular[..., None], direction, 0 * residual)
-        t, found = self._length(problem, *problem.framework.constant((z, residual, direction)))
-        return z - t[..., None] * direction, (regular, found)
+        if self.max_halvings == 0:
+            return Step(z - direction, (regular, regular))
+        t, residual, found = self._searched(problem, z, residual, direction, moving & regular)
+        return Step(z - t[..., None] * direction, (regular, found), residual)
 
     def verdict(self, problem: Problem, residual: Array, memory: Memory, status: Array) -> Array:
         regular, found = memory
@@ -68,37 +70,38 @@ class Newton(AbstractIteration):
     def linear_step(self) -> AbstractLinearSolver:
         return self.linear
 
-    def _length(self, problem: Problem, z: Array, residual: Array, direction: Array) -> tuple[Array, Array]:
-        """(*B) t, and whether it is accepted; t = 0 where none is."""
-        xp, one = problem.xp, problem.xp.ones_like(residual[..., 0])
-        if self.max_halvings == 0:
-            return one, one > 0
+    def _searched(
+        self, problem: Problem, z: Array, residual: Array, direction: Array, moving: Array
+    ) -> tuple[Array, Array, Array]:
+        """t (*B), F there, and whether t is accepted; t = 0 where it is not."""
+        xp, constant = problem.xp, problem.constant()
+        z, residual, direction = problem.framework.constant((z, residual, direction))
         if problem.equation.objective is None:
-            return self._towards_zero(problem.constant(), z, residual, direction)
+            return self._towards_zero(constant, z, residual, direction, moving)
         search = LineSearch(sufficient_decrease=self.sufficient_decrease, max_trials=self.max_halvings + 1)
-        line = Line.of(problem, z, residual, -direction)
-        t, found = armijo(search, line, line.value)
-        other, other_found = self._towards_zero(problem.constant(), z, residual, direction)
-        downwards = found & (line.slope < 0)
-        return xp.where(downwards, t, other), downwards | other_found
+        line = Line.of(constant, z, constant.objective(z), residual, -direction)
+        at = armijo(search, line, moving, line.value)
+        downwards = at.accepted & (line.slope < 0)
+        t, other, found = self._towards_zero(constant, z, residual, direction, moving & ~downwards)
+        return xp.where(downwards, at.t, t), xp.where(downwards[..., None], at.gradient, other), downwards | found
 
-    def _towards_zero(self, problem: Problem, z: Array, residual: Array, direction: Array) -> tuple[Array, Array]:
-        """`_length` by |F|"""
+    def _towards_zero(
+        self, problem: Problem, z: Array, residual: Array, direction: Array, moving: Array
+    ) -> tuple[Array, Array, Array]:
+        """`_searched` by |F|."""
         xp, norm = problem.xp, largest(problem.xp, residual)
 
-        def too_long(t: Array) -> Array:
-            trial = largest(xp, problem.residual(z - t[..., None] * direction))
-            return ~((trial <= (1 - self.sufficient_decrease * t) * norm) & (trial < norm))
+        def going(state: tuple[Array, Array, Array]) -> Array:
+            t, _, found = state
+            return moving & ~found & (t > 0.5 ** (self.max_halvings + 0.5))
 
-        def going(state: tuple[Array, Array]) -> Array:
-            t, long = state
-            return long & (t > 0.5 ** (self.max_halvings - 0.5))
+        def attempt(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            t, at_t, found = state
+            tried = going(state)
+            t = xp.where(tried, t / 2, t)
+            at_t = xp.where(tried[..., None], problem.residual(z - t[..., None] * direction), at_t)
+            size = largest(xp, at_t)
+            return t, at_t, found | (tried & (size <= (1 - self.sufficient_decrease * t) * norm) & (size < norm))
 
-        def halve(state: tuple[Array, Array]) -> tuple[Array, Array]:
-            t, long = state
-            t = xp.where(going(state), t / 2, t)
-            return t, long & too_long(t)
-
-        one = xp.ones_like(norm)
-        t, long = problem.framework.while_loop(going, halve, (one, too_long(one)))
-        return xp.where(long, 0 * t, t), ~long
+        t, at_t, found = problem.framework.while_loop(going, attempt, (2 * xp.ones_like(norm), residual, norm < 0))
+        return xp.where(found, t, 0 * t), xp.where(found[..., None], at_t, residual), found
