@@ -44,7 +44,7 @@ class Newton(AbstractIteration):
 
     def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         xp = problem.xp
-        direction = problem.framework.linear_solve(problem, z, residual, self.linear, None)
+        direction = problem.framework.linear_solve(problem, z, residual, self.linear.unchecked(), None)
         regular = xp.all(xp.isfinite(direction), axis=-1)
         direction = xp.where(regular[..., None], direction, 0 * residual)
         if self.max_halvings == 0:
