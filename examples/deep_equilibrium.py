@@ -228,7 +228,9 @@ def compare_memory(cell: Cell, x: torch.Tensor, counts: tuple[int, ...]) -> None
             # a tolerance that is not met, for as many iterations as are said
             damping = min(1.0, 20 / count)
             solver = FixedPointIteration(damping=damping, tolerance=1e-300, max_iterations=count, patience=None)
-            settings = {"differentiate": differentiate, "solver": solver, "backward": Anderson(tolerance=1e-10)}
+            settings = {"differentiate": differentiate, "solver": solver}
+            if differentiate == "implicit":
+                settings["backward"] = Anderson(tolerance=1e-10)
             begin = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AccuracyWarning)

@@ -74,6 +74,10 @@ class AbstractLinearSolver(abc.ABC):
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         """u with A u = rhs, for every vector of rhs (*E, *B, n)."""
 
+    def unchecked(self) -> AbstractLinearSolver:
+        """The method for one who judges the solution himself, without what only serves to report on it."""
+        return self
+
     def bound(self, xp: Any, first: Array, size: Array) -> Array:
         """The norm of the residual at which a system is solved, given |rhs| and |u|."""
         rule = stop_of(self.stop).bound(self.tolerance, first, size)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, final
 from optlayers.implicit.framework import Array
 from optlayers.implicit.linear.abstract import AbstractLinearSolver, LinearSolution
 from optlayers.implicit.linear.elementwise import counter, scaled
+from optlayers.implicit.linear.elimination import Elimination
 from optlayers.implicit.operator import LinearOperator
 from optlayers.implicit.report import DIVERGED, INACCURATE, SINGULAR, SOLVED, LinearInfo
 from optlayers.implicit.stopping import length
@@ -31,6 +32,9 @@ class LU(AbstractLinearSolver):
 
     name: ClassVar[str] = "LU"
     preconditioned: ClassVar[bool] = False
+
+    def unchecked(self) -> AbstractLinearSolver:
+        return Elimination()
 
     def solve(self, operator: LinearOperator, rhs: Array) -> LinearSolution:
         xp, matrix = operator.xp, operator.matrix()

@@ -55,7 +55,9 @@ class Newton(AbstractIteration):
 
     def step(self, problem: Problem, z: Array, residual: Array, memory: Memory, moving: Array) -> Step:
         xp = problem.xp
-        direction = problem.framework.linear_solve(problem, z, residual, self.linear)
+        # A step is judged by where it leads; but derivatives of steps, by their own systems.
+        linear = self.linear.unchecked() if problem.policy is None else self.linear
+        direction = problem.framework.linear_solve(problem, z, residual, linear)
         regular = xp.all(xp.isfinite(direction), axis=-1)
         direction = xp.where(regular[..., None], direction, 0 * residual)
         if self.max_halvings == 0:
